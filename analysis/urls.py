@@ -1,0 +1,5 @@
+"""The report's pages."""
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []
