@@ -1,0 +1,34 @@
+"""Which device computes, and in which precision."""
+
+from typing import Literal
+
+import torch
+
+from generation.errors import SettingsError
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of that name; `auto` takes CUDA where there is one.
+
+    Raises:
+        SettingsError: CUDA is asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("--device cuda: this machine has no CUDA device that torch can use; take --device cpu.")
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the networks' arithmetic: `fp32`, `bf16` or `fp16`.
+
+    Raises:
+        SettingsError: float16 on a processor, which lacks its arithmetic.
+    """
+    if name == "fp16" and device.type == "cpu":
+        raise SettingsError("--precision fp16 needs a CUDA device: take bf16 or fp32 on a processor.")
+    return PRECISIONS[name]

@@ -1,0 +1,85 @@
+"""Train a preset's time-dependent classifier, robust or vanilla."""
+
+import dataclasses
+from typing import Any
+
+import torch
+from django.core.management.base import CommandParser
+
+from generation.devices import choose_device, choose_precision
+from generation.diffusion.process import Process
+from generation.diffusion.schedule import build_schedule
+from generation.errors import PresetError
+from generation.guidance.classifier import build_classifier
+from generation.management.options import GenerationCommand, at_least
+from generation.management.training import add_training, recipe_from, train_with_progress
+from generation.presets import Attack, Preset, load_preset
+from generation.training.classifier import classifier_objective
+
+# Appendix E: a step is 2.5 times the radius, divided by the number of steps.
+STEP_SHARE = 2.5
+
+
+class Command(GenerationCommand):
+    """`manage.py train_classifier PRESET --kind robust|vanilla --data PATH --output DIR`."""
+
+    help = "Train a preset's classifier for guidance; writes DIR/robust.safetensors or DIR/vanilla.safetensors."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the shared training options and the attack's."""
+        add_training(parser)
+        parser.add_argument("--kind", choices=["robust", "vanilla"], required=True, help="robust: against an attack")
+        parser.add_argument("--threat-model", choices=["l2", "linf"], help="the preset's, unless given")
+        parser.add_argument(
+            "--epsilon", type=float, help="attack radius in [-1, 1] pixel units; the preset's, unless given"
+        )
+        parser.add_argument("--attack-steps", type=at_least(1), help="the preset's, unless given")
+        parser.add_argument(
+            "--step-size", type=float, help="of the attack; the preset's, or 2.5 epsilon / steps where those are given"
+        )
+
+    def run(self, **options: Any) -> None:  # noqa: ANN401 -- argparse's values
+        """Train."""
+        preset = load_preset(options["preset"])
+        attack = None
+        if options["kind"] == "robust":
+            attack = attack_from(preset, options)
+            preset = dataclasses.replace(preset, attack=attack)
+        recipe = recipe_from(preset.training.classifier, preset, "training.classifier", options)
+        device = choose_device(options["device"])
+        objective = classifier_objective(
+            Process(build_schedule(preset.schedule), learn_sigma=False, device=device),
+            attack_settings=attack,
+            precision=choose_precision(options["precision"], device),
+        )
+        torch.manual_seed(recipe.seed)
+        network = build_classifier(preset)
+        self.stdout.write(train_with_progress(options["kind"], preset, network, recipe, objective, options))
+
+
+def attack_from(preset: Preset, options: dict[str, Any]) -> Attack:
+    """Return the preset's attack with the command line's changes.
+
+    Raises:
+        PresetError: neither the preset nor the options say what the attack is.
+    """
+    given = {
+        "threat_model": options["threat_model"],
+        "epsilon": options["epsilon"],
+        "steps": options["attack_steps"],
+        "step_size": options["step_size"],
+    }
+    before = dataclasses.asdict(preset.attack) if preset.attack else {}
+    values = {**before, **{key: value for key, value in given.items() if value is not None}}
+    if given["step_size"] is None and any(value is not None for value in given.values()) and "steps" in values:
+        values["step_size"] = STEP_SHARE * values.get("epsilon", 0.0) / values["steps"]
+    missing = [key for key in given if key not in values]
+    if missing:
+        raise PresetError(
+            f"Preset {preset.name} has no [attack]: add it, or give --threat-model, --epsilon and --attack-steps."
+        )
+    if values["epsilon"] <= 0 or values["step_size"] <= 0:
+        raise PresetError(
+            f"An attack of radius {values['epsilon']}, step {values['step_size']}: both must be positive."
+        )
+    return Attack(**values)

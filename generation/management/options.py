@@ -1,0 +1,71 @@
+"""What the commands of this room share: options, errors in one line, a good moment to stop."""
+
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Self
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from generation.devices import PRECISIONS
+from generation.errors import GenerationError
+
+
+class GenerationCommand(BaseCommand):
+    """A command whose `run` may raise GenerationError, which ends it with one clear line."""
+
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 -- Django's signature
+        """Run the command."""
+        try:
+            self.run(**options)
+        except GenerationError as error:
+            raise CommandError(str(error)) from error
+
+    def run(self, **options: Any) -> None:  # noqa: ANN401 -- argparse's values
+        """Do what the command is for; `handle` turns its errors into one line."""
+        raise TypeError(f"{type(self).__name__} must define run(), to do something with {sorted(options)}.")
+
+
+def add_computing(parser: CommandParser) -> None:
+    """Add `--device` and `--precision`."""
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to compute")
+    parser.add_argument(
+        "--precision", choices=sorted(PRECISIONS), default="fp32", help="of the networks; the diffusion stays fp32"
+    )
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Return an argparse type: a whole number of at least `least`."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise ValueError
+        return value
+
+    number.__name__ = f"whole number of at least {least}"
+    return number
+
+
+class Interruption:
+    """Asks to stop at the next good moment: set by the first Ctrl-C or SIGTERM, the second kills as usual."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        self.asked = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

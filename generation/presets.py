@@ -1,0 +1,317 @@
+"""Experiments as TOML files, read into frozen dataclasses; every key and value is checked.
+
+One file is one experiment, whole: the image, both networks, the schedule, the sampler, the attack, the training.
+Pixels are in [-1, 1] wherever a number has their unit.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from generation.errors import PresetError
+
+PRESETS = Path(__file__).resolve().parent / "presets"
+
+T = TypeVar("T")
+
+ThreatNorm = Literal["l2", "linf"]
+SamplerName = Literal["ddpm", "ddim"]
+
+
+@dataclass(frozen=True)
+class Image:
+    """Square images of `size` pixels with `channels` channels, in `classes` classes."""
+
+    size: int
+    channels: int
+    classes: int
+    class_names: tuple[str, ...] = ()
+
+    def name_of(self, class_index: int) -> str:
+        """Return the class's name, or `class 7` where the preset names none."""
+        return self.class_names[class_index] if self.class_names else f"class {class_index}"
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """The U-Net; attention resolutions are in pixels, `heads` or `head_channels` split each attention."""
+
+    width: int
+    channel_mult: tuple[int, ...]
+    res_blocks: int
+    attention_resolutions: tuple[int, ...]
+    heads: int | None = None
+    head_channels: int | None = None
+    learn_sigma: bool = True
+    class_conditional: bool = True
+    scale_shift_norm: bool = True
+    resblock_updown: bool = False
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """The time-dependent classifier: the U-Net's encoder with attention pooling on top."""
+
+    width: int
+    channel_mult: tuple[int, ...]
+    depth: int
+    attention_resolutions: tuple[int, ...]
+    head_channels: int = 64
+    scale_shift_norm: bool = True
+    resblock_updown: bool = True
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The forward process: how much noise at each of the training timesteps."""
+
+    noise: Literal["linear"] = "linear"
+    timesteps: int = 1000
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """The reverse process and how strongly each classifier steers it."""
+
+    respacing: str = "250"
+    sampler: SamplerName = "ddpm"
+    vanilla_scale: float = 0.5
+    robust_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Attack:
+    """PGD on x_t: radius `epsilon` and `step_size` in [-1, 1] pixel units."""
+
+    threat_model: ThreatNorm
+    epsilon: float
+    steps: int
+    step_size: float
+
+
+@dataclass(frozen=True)
+class ClassifierTraining:
+    """AdamW; the learning rate falls linearly and would reach 0 at `anneal_iterations`."""
+
+    iterations: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    anneal_iterations: int
+
+
+@dataclass(frozen=True)
+class DiffusionTraining:
+    """AdamW with an exponential moving average of the weights; constant rate without `anneal_iterations`."""
+
+    iterations: int
+    batch_size: int
+    learning_rate: float
+    ema_rate: float
+    weight_decay: float = 0.0
+    anneal_iterations: int | None = None
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the networks are trained; each part is absent where only sampling is wanted."""
+
+    classifier: ClassifierTraining | None = None
+    diffusion: DiffusionTraining | None = None
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One experiment."""
+
+    name: str
+    image: Image
+    diffusion: Diffusion
+    classifier: Classifier
+    schedule: Schedule = field(default_factory=Schedule)
+    sampling: Sampling = field(default_factory=Sampling)
+    attack: Attack | None = None
+    training: Training = field(default_factory=Training)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the preset as plain values, for JSON; `preset_from_dict` reads it back."""
+        return dataclasses.asdict(self)
+
+
+def shipped_presets() -> list[str]:
+    """Return the names of the presets that come with Sameseed, sorted."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def load_preset(name_or_path: str | Path) -> Preset:
+    """Read a shipped preset by name, or any TOML file by path.
+
+    Args:
+        name_or_path: `fashion32`, or the path of a TOML file with the sections of the shipped ones.
+
+    Returns:
+        The checked preset; its name is the file's, without the ending.
+
+    Raises:
+        PresetError: no such preset, no valid TOML, an unknown or missing key, a value that cannot be.
+    """
+    path = Path(name_or_path)
+    if str(name_or_path) in shipped_presets():
+        path = PRESETS / f"{name_or_path}.toml"
+    elif not path.is_file():
+        known = ", ".join(shipped_presets())
+        raise PresetError(
+            f"No preset {str(name_or_path)!r}: shipped are {known}; for your own, give its TOML file's path."
+        )
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PresetError(f"{path} is no valid TOML: {error}.") from error
+    return preset_from_dict({"name": path.stem, **table})
+
+
+def preset_from_dict(table: dict[str, Any]) -> Preset:
+    """Return the checked preset that a table of plain values describes.
+
+    Raises:
+        PresetError: an unknown or missing key, or a value that cannot be.
+    """
+    preset = _read(Preset, table, "preset")
+    _check(preset)
+    return preset
+
+
+def _read(cls: type[T], table: Any, where: str) -> T:  # noqa: ANN401 -- anything may stand in a TOML file
+    if not isinstance(table, dict):
+        raise PresetError(f"[{where}] must be a section of keys, not {table!r}.")
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # every caller gives a dataclass
+    for key in table:
+        if key not in fields:
+            raise PresetError(f"Unknown key {key!r} in [{where}]: {_suggestion(key, list(fields))}.")
+    missing = [
+        name
+        for name, f in fields.items()
+        if name not in table and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise PresetError(f"[{where}] lacks {', '.join(missing)}: add the key{'s' if missing[1:] else ''}.")
+    values = {
+        key: _value(hints[key], value, key if where == "preset" else f"{where}.{key}") for key, value in table.items()
+    }
+    return cls(**values)
+
+
+def _suggestion(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 -- one return per kind of value
+    origin = typing.get_origin(hint)
+    if isinstance(hint, types.UnionType) or origin is typing.Union:
+        if value is None:
+            return None
+        return _value(next(part for part in typing.get_args(hint) if part is not type(None)), value, where)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _read(hint, value, where)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_value(typing.get_args(hint)[0], item, where) for item in value)
+    if origin is Literal and value in typing.get_args(hint):
+        return value
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, str, bool) and type(value) is hint:
+        return value
+    raise PresetError(f"{where} = {value!r} cannot be: expected {_describe(hint)}.")
+
+
+def _describe(hint: Any) -> str:  # noqa: ANN401 -- a type, or a typing form
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        return " or ".join(repr(choice) for choice in typing.get_args(hint))
+    if origin is tuple:
+        return f"a list of {_describe(typing.get_args(hint)[0])}"
+    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(hint, str(hint))
+
+
+def _check(preset: Preset) -> None:
+    """Refuse numbers that no network, schedule or training can have."""
+    for section, part in (
+        ("image", preset.image),
+        ("diffusion", preset.diffusion),
+        ("classifier", preset.classifier),
+        ("schedule", preset.schedule),
+        ("attack", preset.attack),
+        ("training.classifier", preset.training.classifier),
+        ("training.diffusion", preset.training.diffusion),
+    ):
+        _check_positive(section, part)
+    _check_names(preset.image)
+    _check_network(preset, "diffusion", preset.diffusion)
+    _check_network(preset, "classifier", preset.classifier)
+    if (preset.diffusion.heads is None) == (preset.diffusion.head_channels is None):
+        raise PresetError("[diffusion] must have either heads or head_channels: give exactly one of them.")
+    if not 0 <= preset.diffusion.dropout < 1:
+        raise PresetError(f"diffusion.dropout = {preset.diffusion.dropout} must be at least 0 and below 1.")
+    for key in ("vanilla_scale", "robust_scale"):
+        if not 0 <= getattr(preset.sampling, key) < float("inf"):
+            raise PresetError(
+                f"sampling.{key} = {getattr(preset.sampling, key)} must be a finite number of at least 0."
+            )
+    ema = preset.training.diffusion.ema_rate if preset.training.diffusion else 0.0
+    if ema >= 1:
+        raise PresetError(f"training.diffusion.ema_rate = {ema} must be below 1: 0.9999 is usual.")
+
+
+MAY_BE_ZERO = {"weight_decay", "dropout", "ema_rate", "attention_resolutions"}
+
+
+def _check_positive(section: str, part: object) -> None:
+    if part is None:
+        return
+    for f in dataclasses.fields(part):  # type: ignore[arg-type]  # parts are dataclasses
+        value = getattr(part, f.name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        for number in numbers:
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                continue
+            if not number < float("inf") or number < 0 or (number == 0 and f.name not in MAY_BE_ZERO):
+                raise PresetError(f"{section}.{f.name} = {value!r} cannot be: give positive, finite numbers.")
+
+
+def _check_names(image: Image) -> None:
+    if not image.class_names:
+        return
+    if len(image.class_names) != image.classes:
+        raise PresetError(
+            f"image.class_names has {len(image.class_names)} names for {image.classes} classes: give one name a class."
+        )
+    if len(set(image.class_names)) != image.classes or not all(name.strip() for name in image.class_names):
+        raise PresetError("image.class_names must be different and not empty.")
+
+
+def _check_network(preset: Preset, section: str, network: Diffusion | Classifier) -> None:
+    """The tensors must fit: halvings of the image, groups of 32 channels, heads of equal width."""
+    size = preset.image.size
+    if not network.channel_mult:
+        raise PresetError(f"{section}.channel_mult is empty: give one multiplier a resolution.")
+    halvings = 2 ** (len(network.channel_mult) - 1)
+    if size % halvings:
+        raise PresetError(
+            f"image.size = {size} cannot be halved {len(network.channel_mult) - 1} times, as "
+            f"{section}.channel_mult asks: take a multiple of {halvings}."
+        )
+    if network.width % 32:
+        raise PresetError(f"{section}.width = {network.width} must be a multiple of 32: norms have 32 groups.")
+    for level, multiplier in enumerate(network.channel_mult):
+        attends = size // 2**level in network.attention_resolutions or level == len(network.channel_mult) - 1
+        channels = network.width * multiplier
+        if attends and channels % (network.head_channels or getattr(network, "heads", None) or 1):
+            raise PresetError(f"[{section}] has {channels} channels, which its attention heads cannot share equally.")

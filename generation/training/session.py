@@ -1,0 +1,129 @@
+"""A training as a user has it: a folder with a checkpoint to use and a state to resume from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from generation.checkpoints import Metadata, read_state, save_network, write_atomically
+from generation.datasets import LabelledImages
+from generation.errors import CheckpointError
+from generation.presets import Preset
+from generation.training.loop import Metrics, Objective, Recipe, Trainer
+
+
+@dataclass(frozen=True)
+class Session:
+    """Where and as what a training is kept.
+
+    Attributes:
+        folder: gets `<kind>.safetensors`, the checkpoint, and `<kind>.state.pt`, what a resume needs.
+        kind: `diffusion`, `robust` or `vanilla`.
+        preset: stored whole in the checkpoint.
+        save_every: iterations between checkpoints.
+    """
+
+    folder: Path
+    kind: str
+    preset: Preset
+    save_every: int
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file to sample with."""
+        return self.folder / f"{self.kind}.safetensors"
+
+    @property
+    def state(self) -> Path:
+        """The file to resume from."""
+        return self.folder / f"{self.kind}.state.pt"
+
+
+def train(
+    session: Session,
+    network: nn.Module,
+    recipe: Recipe,
+    data: LabelledImages,
+    objective: Objective,
+    *,
+    device: torch.device,
+    resume: bool,
+    on_step: Callable[[int, Metrics], bool],
+) -> Trainer:
+    """Train into a folder, saving on the way and at the end.
+
+    Args:
+        session: where, and what.
+        network: fresh weights; a resume replaces them.
+        recipe: how.
+        data: the training images.
+        objective: what to minimise.
+        device: where to compute.
+        resume: continue from the folder's state.
+        on_step: called after each iteration; where it says False, the training is saved and stops.
+
+    Returns:
+        The trainer as the last iteration left it.
+
+    Raises:
+        CheckpointError: nothing to resume from, the state is of another training, a training is already there, or
+            a checkpoint cannot be written (the one before stays).
+        GenerationError: as `Trainer.run`.
+    """
+    trainer = Trainer(network, recipe, device)
+    identity = _identity(session, recipe)
+    if resume:
+        _restore(session, trainer, identity)
+    elif session.state.exists():
+        raise CheckpointError(
+            f"{session.folder} already holds a training: --resume continues it, or take another folder."
+        )
+
+    def stepped(step: int, metrics: Metrics) -> bool:
+        goes_on = on_step(step, metrics)
+        if step % session.save_every == 0 and goes_on and step < recipe.iterations:
+            _save(session, trainer, identity, data.name)
+        return goes_on
+
+    trainer.run(data, objective, stepped)
+    _save(session, trainer, identity, data.name)
+    return trainer
+
+
+def _identity(session: Session, recipe: Recipe) -> dict[str, Any]:
+    """What a state and the training that resumes it must share."""
+    preset = session.preset.as_dict()
+    return {
+        "kind": session.kind,
+        "seed": recipe.seed,
+        "batch_size": recipe.batch_size,
+        **{section: preset[section] for section in ("image", "schedule")},
+        "network": preset["diffusion" if session.kind == "diffusion" else "classifier"],
+    }
+
+
+def _restore(session: Session, trainer: Trainer, identity: dict[str, Any]) -> None:
+    state = read_state(session.state)
+    for key, value in identity.items():
+        if state.get("identity", {}).get(key) != value:
+            raise CheckpointError(
+                f"{session.state} is of another training: its {key} differs. Resume with the settings it began with."
+            )
+    trainer.restore(state)
+
+
+def _save(session: Session, trainer: Trainer, identity: dict[str, Any], dataset: str) -> None:
+    image = session.preset.image
+    metadata = Metadata(
+        kind=session.kind,
+        preset=session.preset.as_dict(),
+        class_names=image.class_names,
+        step=trainer.step,
+        dataset=dataset,
+    )
+    state = {**trainer.state(), "identity": identity}
+    write_atomically(session.state, lambda temporary: torch.save(state, temporary))
+    save_network(session.checkpoint, trainer.weights, metadata)
