@@ -1,0 +1,85 @@
+"""Make same-seed pairs of two arms."""
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandParser
+from django.utils.text import slugify
+from tqdm import tqdm
+
+from generation.devices import choose_device, choose_precision
+from generation.management.options import GenerationCommand, add_computing, at_least
+from generation.pairs import MANIFEST, ArmPlan, PairPlan, pretrained_checkpoint, resolve_classes
+from generation.presets import Preset, load_preset
+from generation.services import generate_pairs
+
+ARMS = ("robust", "vanilla")
+
+
+class Command(GenerationCommand):
+    """`manage.py generate_pairs PRESET --count N --seed S --output DIR`."""
+
+    help = (
+        "Make same-seed pairs: both arms start from the same noise and get the same noise at every step. Writes PNGs "
+        "and manifest.csv, and enters them for create_study. A killed run goes on with the same command."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the options."""
+        parser.add_argument("preset", help="a shipped preset's name, or a TOML file's path")
+        parser.add_argument("--count", type=at_least(1), required=True, help="how many pairs")
+        parser.add_argument("--seed", type=at_least(0), required=True, help="decides the noise, with the pair's index")
+        parser.add_argument("--output", type=Path, required=True, help="folder for the images and the manifest")
+        parser.add_argument("--name", help="the set's name for create_study; the output folder's, unless given")
+        parser.add_argument("--classes", nargs="+", default=[], help="class names or indices; all, unless given")
+        parser.add_argument("--diffusion", type=Path, help="U-Net checkpoint; the shipped one, unless given")
+        for arm in ARMS:
+            parser.add_argument(f"--{arm}", type=Path, help=f"{arm} classifier; the shipped one, unless given")
+            parser.add_argument(f"--{arm}-scale", type=float, help="guidance scale; the preset's, unless given")
+        parser.add_argument("--steps", help="respacing: 250, ddim25 or 10,15,20; the preset's, unless given")
+        parser.add_argument("--sampler", choices=["ddpm", "ddim"], help="the preset's, unless given")
+        parser.add_argument("--batch-size", type=at_least(1), default=8, help="pairs made at once")
+        add_computing(parser)
+
+    def run(self, **options: Any) -> None:  # noqa: ANN401 -- argparse's values
+        """Make the pairs."""
+        preset = load_preset(options["preset"])
+        device = choose_device(options["device"])
+        plan = PairPlan(
+            preset=preset,
+            count=options["count"],
+            seed=options["seed"],
+            classes=resolve_classes(preset, split_classes(preset, options["classes"])),
+            diffusion=options["diffusion"] or pretrained_checkpoint(preset, "diffusion"),
+            arms=tuple(arm_plan(preset, arm, options) for arm in ARMS),
+            respacing=options["steps"] or preset.sampling.respacing,
+            sampler=options["sampler"] or preset.sampling.sampler,
+            precision=choose_precision(options["precision"], device),
+            batch_size=options["batch_size"],
+        )
+        folder = options["output"]
+        name = options["name"] or slugify(folder.resolve().name)
+        with tqdm(desc="sampling", unit="step") as bar:
+
+            def on_step(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            generate_pairs(plan=plan, folder=folder, name=name, device=device, on_step=on_step)
+        self.stdout.write(f"{plan.count} pairs named {name!r}: {folder / MANIFEST}")
+
+
+def split_classes(preset: Preset, texts: list[str]) -> list[str]:
+    """Split `--classes sneaker,bag` at its commas, but not a name that has one itself."""
+    known = {name.casefold() for name in preset.image.class_names}
+    return [part for text in texts for part in ([text] if text.casefold() in known else text.split(","))]
+
+
+def arm_plan(preset: Preset, arm: str, options: dict[str, Any]) -> ArmPlan:
+    """Return an arm as the options and the preset describe it."""
+    scale = options[f"{arm}_scale"]
+    return ArmPlan(
+        name=arm,
+        classifier=options[arm] or pretrained_checkpoint(preset, arm),
+        scale=getattr(preset.sampling, f"{arm}_scale") if scale is None else scale,
+    )
