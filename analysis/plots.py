@@ -34,10 +34,9 @@ def threshold_bars(first_arm: str, second_arm: str, rows: Sequence[ThresholdRow]
             width = Fraction(count * scale, row.pairs)
             if count:
                 marks.append(_box(float(x), y, float(width), bar, fill))
-            if width >= 44:
-                marks.append(
-                    _label(float(x + width / 2), y + bar / 2 + 5, f"{percent_text(count, row.pairs)}%", fill=ink)
-                )
+            text = f"{percent_text(count, row.pairs)}%"
+            if width >= 7 * len(text) + 4:
+                marks.append(_label(float(x + width / 2), y + bar / 2 + 5, text, fill=ink))
             x += width
         spoken.append(
             f"over {name}%: {first_arm} {percent_text(row.first, row.pairs)}%, "
@@ -68,8 +67,14 @@ def share_histogram(first_arm: str, second_arm: str, counts: Sequence[tuple[int,
         if count:
             marks.append(_box(x + 3, top + height - size, slot - 6, size, fill))
             marks.append(_label(x + slot / 2, top + height - size - 6, f"{count:,}"))
-        marks.append(_label(x + slot / 2, top + height + 18, _bin_name(place), size=11))
     base = top + height
+    # The bar of exactly a half stands between the tenths, so the marks right of it lie one slot further.
+    marks += [
+        _label(place * slot, base + 18, str(10 * place), "start" if not place else "middle") for place in range(5)
+    ]
+    marks.append(_label(5.5 * slot, base + 18, "50"))
+    marks += [_label(place * slot, base + 18, str(10 * place - 10)) for place in range(7, 11)]
+    marks.append(_label(WIDTH, base + 18, "100", "end"))
     marks.append(f'<line x1="0" y1="{base}" x2="{WIDTH}" y2="{base}" stroke="currentColor"/>')
     caption = f"% of the raters who chose a side that chose {_shorten(first_arm)}"
     marks.append(_label(WIDTH / 2, base + 40, escape(caption)))
@@ -119,8 +124,8 @@ def _box(x: float, y: float, width: float, height: float, fill: str) -> str:
     )
 
 
-def _label(x: float, y: float, text: str, anchor: str = "middle", fill: str = "currentColor", size: int = 13) -> str:
-    return f'<text x="{x:.2f}" y="{y:.2f}" text-anchor="{anchor}" fill="{fill}" font-size="{size}">{text}</text>'
+def _label(x: float, y: float, text: str, anchor: str = "middle", fill: str = "currentColor") -> str:
+    return f'<text x="{x:.2f}" y="{y:.2f}" text-anchor="{anchor}" fill="{fill}">{text}</text>'
 
 
 def _svg(title: str, description: str, height: float, marks: Sequence[str]) -> str:

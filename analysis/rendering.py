@@ -110,7 +110,7 @@ def _latex_table(comparison: Comparison) -> str:
     first, second = (_latex(_heading(arm)) for arm in (comparison.first_arm, comparison.second_arm))
     caption = (
         f"Percentage of {len(comparison.pairs):,} image pairs in which more than the threshold's share of the raters "
-        f"who chose a side chose {first}, chose {second}, or neither."
+        f"who chose a side chose {_latex(comparison.first_arm)}, chose {_latex(comparison.second_arm)}, or neither."
     )
     lines = [
         r"\begin{table}",
@@ -202,7 +202,10 @@ def context(report: Report) -> dict[str, Any]:
         ("pairs", f"{report.pairs:,}"),
     ]
     if spread:
-        tiles.append(("answers per pair", f"{spread.min:,}–{spread.max:,}, mean {spread.mean:.2f}"))
+        tiles += [
+            ("answers per pair", f"{spread.min:,}–{spread.max:,}"),
+            ("mean answers per pair", f"{spread.mean:.2f}"),
+        ]
     return {
         "title": report.title,
         "notes": report.notes,
@@ -243,6 +246,7 @@ def _comparison_context(comparison: Comparison) -> dict[str, Any]:
         "test": _test_context(comparison),
         "assumes": comparison.significance.assumes,
         "pairs": [_pair_context(pair) for pair in comparison.pairs[:PAIRS_SHOWN]],
+        "classes": any(pair.class_name for pair in comparison.pairs),
         "pairs_open": len(comparison.pairs) <= PAIRS_OPEN,
         "pairs_left_out": max(0, len(comparison.pairs) - PAIRS_SHOWN),
     }
