@@ -16,7 +16,9 @@ A frame of answers has one row per answer and these columns, in this order:
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ OPTIONAL = ("answered_at", "response_ms", "position", "class_name")
 COLUMNS = (*REQUIRED, *OPTIONAL)
 CHOICES = ("left", "right", "same")
 RESERVED_ARM = "none"
+CHUNK = 65_536
 
 _WHOLE = r"[0-9]{1,15}(\.0*)?"
 _DATE = r"\d{4}-\d\d-\d\d([T ]\d\d:?\d\d(:?\d\d([.,]\d{1,9})?)?\s?([Zz]|[+-]\d\d(:?\d\d)?)?)?"
@@ -67,42 +70,57 @@ def parse_answers(data: bytes) -> pd.DataFrame:
         raise AnswersError(message) from error
     records = _records(text)
     header_line, header = next(records, (1, []))
+    header = [name.strip() for name in header]
     if not header:
         message = f"the file is empty; its first line must be the header {','.join(REQUIRED)}"
         raise AnswersError(message)
     places = _places(header, header_line)
-    lines, rows = [], []
-    for line, cells in records:
-        if len(cells) < len(header) or any(cells[len(header) :]):
-            message = f"line {line}: {len(cells)} values under a header of {len(header)}; quote values with commas"
-            raise AnswersError(message)
-        lines.append(line)
-        rows.append(cells)
-    if not rows:
+    lines, columns = _columns(records, len(header), places)
+    if not len(lines):
         message = f"the file has no answers: nothing follows the header on line {header_line}"
         raise AnswersError(message)
-    frame = pd.DataFrame(
-        {
-            name: pd.Series([row[places[name]] for row in rows] if name in places else "", range(len(rows)), dtype=str)
-            for name in COLUMNS
-        }
-    )
-    return _typed(frame, np.asarray(lines))
+    return _typed(pd.DataFrame({name: _trimmed(columns[name], len(lines)) for name in COLUMNS}), lines)
 
 
 def _records(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield each record that is not blank, trimmed, with the line on which it starts."""
+    """Yield each record that is not blank with the line on which it starts."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     line = 1
     try:
         for cells in reader:
-            trimmed = [cell.strip() for cell in cells]
-            if any(trimmed):
-                yield line, trimmed
+            # A first cell with something in it is the common case, and spares a look at the others.
+            if cells and (cells[0].strip() or any(map(str.strip, cells))):
+                yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
         message = f"line {line}: not CSV ({error}); a quoted value must end with a quote, and a quote in it be doubled"
         raise AnswersError(message) from error
+
+
+def _columns(
+    records: Iterator[tuple[int, list[str]]], width: int, places: Mapping[str, int]
+) -> tuple[np.ndarray, dict[str, list[str]]]:
+    """Return the records' lines and, per known column, their cells; absent columns are empty."""
+    lines: list[int] = []
+    columns: dict[str, list[str]] = {name: [] for name in COLUMNS}
+    while chunk := list(islice(records, CHUNK)):
+        for line, cells in chunk:
+            if len(cells) != width and (len(cells) < width or any(map(str.strip, cells[width:]))):
+                message = f"line {line}: {len(cells)} values under a header of {width}; quote values with commas"
+                raise AnswersError(message)
+        lines += [line for line, _ in chunk]
+        for name, place in places.items():
+            # Most values recur; interned, a million answers fit into memory.
+            columns[name] += [sys.intern(cells[place]) for _, cells in chunk]
+    return np.asarray(lines), columns
+
+
+def _trimmed(cells: list[str], size: int) -> pd.Series:
+    """Return a column of text without the blanks around its values; "" everywhere if it has no cells."""
+    if not cells:
+        return pd.Series("", range(size), dtype=str)
+    codes, values = pd.factorize(np.asarray(cells, dtype=object))
+    return pd.Series(np.asarray([value.strip() for value in values], dtype=object)[codes], dtype=str)
 
 
 def _places(header: Sequence[str], line: int) -> dict[str, int]:

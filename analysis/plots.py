@@ -35,7 +35,7 @@ def threshold_bars(first_arm: str, second_arm: str, rows: Sequence[ThresholdRow]
             if count:
                 marks.append(_box(float(x), y, float(width), bar, fill))
             text = f"{percent_text(count, row.pairs)}%"
-            if width >= 7 * len(text) + 4:
+            if width >= 8 * len(text) + 4:
                 marks.append(_label(float(x + width / 2), y + bar / 2 + 5, text, fill=ink))
             x += width
         spoken.append(
