@@ -203,7 +203,7 @@ def context(report: Report) -> dict[str, Any]:
     ]
     if spread:
         tiles += [
-            ("answers per pair", f"{spread.min:,}–{spread.max:,}"),
+            ("answers per pair", f"{spread.min:,}" if spread.min == spread.max else f"{spread.min:,}–{spread.max:,}"),
             ("mean answers per pair", f"{spread.mean:.2f}"),
         ]
     return {

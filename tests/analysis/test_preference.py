@@ -55,6 +55,7 @@ def test_a_pair_is_preferred_strictly_above_the_threshold(
     assert row(first, second, threshold) == expected
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**9), st.integers(0, 10**9), st.decimals(50, 100, places=6))
 def test_the_integer_rule_is_that_of_exact_fractions(first: int, second: int, threshold: Decimal) -> None:
     share = Fraction(first, first + second) if first + second else Fraction(1, 2)
@@ -62,6 +63,7 @@ def test_the_integer_rule_is_that_of_exact_fractions(first: int, second: int, th
     assert row(first, second, str(threshold)) == (share > bar, 1 - share > bar, share <= bar and 1 - share <= bar)
 
 
+@settings(deadline=None)
 @given(counts_of_pairs)
 def test_a_row_adds_up_to_all_pairs_and_a_higher_threshold_prefers_no_more(pairs: list[Counts]) -> None:
     first, second = np.array(pairs)[:, 0], np.array(pairs)[:, 1]
@@ -73,7 +75,7 @@ def test_a_row_adds_up_to_all_pairs_and_a_higher_threshold_prefers_no_more(pairs
         assert higher.none >= lower.none
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(counts_of_pairs)
 def test_swapping_the_arms_names_swaps_the_columns(pairs: list[Counts]) -> None:
     counts = pair_counts(answers_frame(pairs))
@@ -83,7 +85,7 @@ def test_swapping_the_arms_names_swaps_the_columns(pairs: list[Counts]) -> None:
     assert counts["same"].tolist() == swapped["same"].tolist()
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(counts_of_pairs, st.integers(0, 2**32 - 1))
 def test_the_order_of_rows_and_the_sides_do_not_matter(pairs: list[Counts], seed: int) -> None:
     frame = answers_frame(pairs)
@@ -126,6 +128,7 @@ def test_a_printed_percent_that_no_whole_number_of_pairs_gives_fails_the_check()
     assert "robust: 61.3%" in check_printed_row({"robust": "61.3", "vanilla": "31.5", "none": "7.0"}, 200)[0]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3000), st.data())
 def test_what_is_printed_passes_the_check(pairs: int, data: st.DataObject) -> None:
     first = data.draw(st.integers(0, pairs))
