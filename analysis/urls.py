@@ -1,5 +1,13 @@
-"""The report's pages."""
+"""The report's pages, for staff."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from analysis import views
+
+app_name = "analysis"
+urlpatterns = [
+    path("", views.report_list, name="list"),
+    path("<slug:slug>/", views.report_page, name="report"),
+    path("<slug:slug>/answers.csv", views.answers_csv, name="answers"),
+    path("<slug:slug>/report.json", views.report_json, name="json"),
+]

@@ -1,0 +1,60 @@
+"""What the report's shell reads from the database."""
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+
+from django.db.models import Count, Q, QuerySet
+
+from analysis.frames import responses
+from analysis.preference import THRESHOLDS
+from analysis.report import Report, build_report
+from survey.models import Response, Study
+
+
+def studies_with_counts() -> QuerySet[Study]:
+    """Return all studies with `answers` and `raters` (those who answered), simulated raters left out."""
+    real = Q(raters__simulated=False, raters__trials__response__isnull=False)
+    return Study.objects.annotate(
+        answers=Count("raters__trials__response", filter=real),
+        answering=Count("raters", filter=real, distinct=True),
+    )
+
+
+def study_report(
+    study: Study,
+    *,
+    thresholds: Iterable[Fraction] = THRESHOLDS,
+    confidence: float = 0.95,
+    simulated: bool = False,
+) -> Report:
+    """Return the report of a study's answers; simulated raters' only if asked for, and then alone.
+
+    Raises:
+        AnswersError: If an arm's name cannot be reported.
+    """
+    frame = responses(study, simulated=simulated)
+    return build_report(
+        frame,
+        thresholds=thresholds,
+        confidence=confidence,
+        title=study.title or study.slug,
+        arms=tuple(study.arms.values_list("name", flat=True)),
+        notes=_notes(study, answered=frame["pair"].nunique(), simulated=simulated),
+    )
+
+
+def _notes(study: Study, *, answered: int, simulated: bool) -> Sequence[str]:
+    notes = []
+    others = Response.objects.filter(trial__rater__study=study, trial__rater__simulated=not simulated).count()
+    if simulated:
+        notes.append("A dry run: these answers come from simulated raters only, and say nothing of people.")
+    elif others:
+        notes.append(f"Simulated raters are left out: {others:,} of their answers are on file.")
+    unanswered = study.pairs.count() - answered
+    if unanswered:
+        notes.append(
+            f"{unanswered:,} of the study's {unanswered + answered:,} pairs have no answer and are not counted."
+        )
+    if study.status == Study.Status.OPEN:
+        notes.append("The study is still open: these results are interim and will change.")
+    return notes
