@@ -58,7 +58,13 @@ def write_run(
 
 
 def write_pairs(
-    folder: Path, *, arms: Sequence[str] = ARMS, name: str = "toys", count: int = 4, size: int = 8, swapped: bool = False
+    folder: Path,
+    *,
+    arms: Sequence[str] = ARMS,
+    name: str = "toys",
+    count: int = 4,
+    size: int = 8,
+    swapped: bool = False,
 ) -> list[GenerationRun]:
     """Write a complete set of pairs; swapped, each arm shows another arm's pixels."""
     pixels = list(reversed(arms)) if swapped else list(arms)

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import pytest
-from django.http import HttpResponse
 from django.test import Client
 
 from survey.models import Rater, Response, Study
@@ -22,7 +21,7 @@ def post(client: Client, token: str, body: object) -> Any:
     return client.post(f"/api/v1/trials/{token}/response", data, content_type="application/json")
 
 
-def fault(reply: HttpResponse) -> tuple[int, str]:
+def fault(reply: Any) -> tuple[int, str]:
     """Return the status and code of an error, having checked its shape."""
     body = json.loads(reply.content)
     assert body.keys() == {"error"}

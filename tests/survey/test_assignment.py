@@ -39,9 +39,7 @@ def after(loads: list[PairLoad], trials: list[PlannedTrial]) -> list[PairLoad]:
 
 
 @given(pair_loads(), limits, limits, seeds)
-def test_no_pair_is_planned_twice_for_a_rater(
-    loads: list[PairLoad], k: int | None, n: int | None, seed: int
-) -> None:
+def test_no_pair_is_planned_twice_for_a_rater(loads: list[PairLoad], k: int | None, n: int | None, seed: int) -> None:
     pairs = [trial.pair for trial in plan(loads, k=k, n=n, seed=seed)]
     assert len(pairs) == len(set(pairs))
     assert set(pairs) <= {load.pair for load in loads}

@@ -73,9 +73,7 @@ def test_an_unfinished_third_arm_is_left_out(tmp_path: Path) -> None:
         ({"pair_index": 9}, "vanilla has no image"),
     ],
 )
-def test_arms_of_other_classes_seeds_or_indices_are_refused(
-    tmp_path: Path, change: dict[str, int], told: str
-) -> None:
+def test_arms_of_other_classes_seeds_or_indices_are_refused(tmp_path: Path, change: dict[str, int], told: str) -> None:
     _, vanilla = write_pairs(tmp_path)
     GeneratedImage.objects.filter(run=vanilla, pair_index=3).update(**change)
     message = refusal()

@@ -1,5 +1,6 @@
 """A rater and their plan come into being together, or not at all."""
 
+import base64
 import random
 from pathlib import Path
 
@@ -95,7 +96,5 @@ class _Stuck(random.Random):
 
     def randbytes(self, n: int) -> bytes:
         """Return new bytes once, and after that the bytes of the taken token."""
-        import base64
-
         self.calls += 1
         return super().randbytes(n) if self.calls == 1 else base64.urlsafe_b64decode(self.taken + "==")

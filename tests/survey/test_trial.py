@@ -87,9 +87,7 @@ def test_a_second_thought_is_a_calm_409_and_the_first_answer_stays(browser: Clie
         {"trial": ""},
     ],
 )
-def test_a_malformed_answer_is_a_400_and_stores_nothing(
-    browser: Client, rater: Rater, change: dict[str, str]
-) -> None:
+def test_a_malformed_answer_is_a_400_and_stores_nothing(browser: Client, rater: Rater, change: dict[str, str]) -> None:
     page = browser.post(ADDRESS, {"trial": first_trial(rater).token, "choice": "left"} | change)
     assert page.status_code == 400
     assert b"That did not work" in page.content
