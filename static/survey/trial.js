@@ -30,10 +30,10 @@
     requestAnimationFrame(() => requestAnimationFrame(resolve));
   });
 
-  function setWaiting(waiting, answered = false) {
-    trial.classList.toggle("waiting", waiting);
-    trial.classList.toggle("answered", answered);
-    for (const button of buttons) button.setAttribute("aria-disabled", String(waiting));
+  // "loading": the images are on their way; "ready": both are painted; "sending": the answer is on its way.
+  function setState(state) {
+    trial.dataset.state = state;
+    for (const button of buttons) button.setAttribute("aria-disabled", String(state !== "ready"));
   }
 
   // Images -----------------------------------------------------------------------------------------------------------
@@ -67,7 +67,7 @@
   async function wake() {
     await painted();
     message.textContent = "";
-    setWaiting(false);
+    setState("ready");
     shownAt = performance.now();
   }
 
@@ -134,7 +134,7 @@
     const responseMs = elapsed <= LONGEST_MS ? elapsed : null;
     shownAt = null;
     unsent = true;
-    setWaiting(true, true);
+    setState("sending");
     buttons.find((button) => button.value === choice).setAttribute("aria-pressed", "true");
     const reply = await deliver(choice, responseMs);
     unsent = false;
@@ -164,7 +164,7 @@
     if (event.persisted) location.reload();
   });
 
-  setWaiting(true);
+  setState("loading");
   Promise.all(["left", "right"].map((side) => {
     const image = document.getElementById(side);
     return decoded(image, image.getAttribute("src"));
