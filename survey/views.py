@@ -26,7 +26,7 @@ HEADINGS = {
     "conflicting_response": "You answered this pair before",
     "study_closed": "This survey is closed",
     "study_full": "This survey is full",
-    "unknown_study": "There is no such survey",
+    "unknown_study": "Not found",
     "unknown_trial": "This page is out of date",
 }
 

@@ -75,7 +75,9 @@
     const [next, ...later] = reply.next;
     const images = load(next);
     later.forEach(load);
-    for (const image of await images) document.getElementById(image.id).replaceWith(image);
+    const decodedImages = await images;
+    setState("loading"); // no longer dimmed, when the new images come in
+    for (const image of decodedImages) document.getElementById(image.id).replaceWith(image);
     loading.delete(next.token);
 
     const { answered, total } = reply.progress;

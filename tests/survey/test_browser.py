@@ -94,6 +94,12 @@ def ready(page: Page, number: int, total: int = PAIRS) -> None:
     expect(page.locator("#trial[data-state=ready]")).to_be_visible()
 
 
+def assert_undimmed(page: Page) -> None:
+    """Check that both images are shown as they are."""
+    for side in ("left", "right"):
+        assert page.locator(f"#{side}").evaluate("element => getComputedStyle(element).opacity") == "1"
+
+
 def choices_in_order() -> list[str]:
     """Return the stored choices in the order in which their trials were shown."""
     return list(Response.objects.order_by("trial__position").values_list("choice", flat=True))
@@ -152,6 +158,7 @@ def test_forty_pairs_by_taps_on_a_phone(browser: Browser, live_server: LiveServe
         for number, name in enumerate(names, start=1):
             ready(page, number)
             tap.collect()
+            assert_undimmed(page)
             page.get_by_role("button", name=name).tap()
         expect(page.get_by_text("All 40 answers are stored")).to_be_visible()
         assert_blind(tap)
