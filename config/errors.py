@@ -40,7 +40,10 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Answer 403 to a form without its token, and say how to go on."""
-    context = {"message": "The form had expired, so nothing was stored: open your link again and repeat the last step."}
+    context = {
+        "message": "The form had expired or your browser keeps no cookies, so nothing was stored: "
+        "allow cookies for this site, open your link again and repeat the last step."
+    }
     return render(request, "error.html", context, status=HTTPStatus.FORBIDDEN)
 
 

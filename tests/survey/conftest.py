@@ -4,11 +4,16 @@ from pathlib import Path
 
 import pytest
 from django.test import Client
+from hypothesis import settings
 
 from survey.cookies import cookie_name
 from survey.models import Rater, Study
 
 from .factories import make_rater, make_study
+
+# The machine may be busy with other work: a slow example is no fault of the rule that it tests.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture

@@ -64,6 +64,15 @@ def test_staff_close_and_open_studies(admin_client: Client, study: Study) -> Non
         assert study.status == status
 
 
+def test_staff_may_retitle_a_study_and_nothing_else(admin_client: Client, study: Study) -> None:
+    form = {"title": "Toys", "slug": "other", "question": "Why?", "status": "closed", "pairs_per_rater": "1"}
+    admin_client.post(f"/admin/survey/study/{study.pk}/change/", form)
+    known = (study.slug, study.question, study.status, study.pairs_per_rater)
+    study.refresh_from_db()
+    assert study.title == "Toys"
+    assert (study.slug, study.question, study.status, study.pairs_per_rater) == known
+
+
 def test_raters_tokens_are_not_shown(admin_client: Client, rater: Rater) -> None:
     trial = first_trial(rater)
     for address in (f"rater/{rater.pk}", f"trial/{trial.pk}"):

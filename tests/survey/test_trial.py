@@ -37,7 +37,7 @@ def test_the_page_shows_the_first_trial(browser: Client, rater: Rater) -> None:
 def test_the_next_two_trials_images_are_preloaded(browser: Client, rater: Rater) -> None:
     page = browser.get(ADDRESS).content.decode()
     second, third = rater.trials.filter(position__in=[2, 3]).order_by("position")
-    assert re.findall(r'rel="preload"\s+as="image"\s+href="([^"]+)"', page) == [
+    assert re.findall(r'rel="preload"\s+as="image"\s+fetchpriority="low"\s+href="([^"]+)"', page) == [
         f"/s/demo/image/{trial.token}/{side}.png" for trial in (second, third) for side in ("left", "right")
     ]
 
