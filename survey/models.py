@@ -1,18 +1,25 @@
 """A study, what it shows and what was answered."""
 
-import secrets
+import base64
+import random
 
 from django.core.validators import MinValueValidator
 from django.db import models
 
 from generation.models import GeneratedImage, GenerationRun
 
+SMALL_PX = 256
+"""Images narrower than this are enlarged pixel by pixel, without blur."""
+
 QUESTION = "Which image is more realistic, and more aligned to the description?"
 
 
-def make_token() -> str:
+SYSTEM_RNG = random.SystemRandom()
+
+
+def make_token(rng: random.Random = SYSTEM_RNG) -> str:
     """Return 128 random bits for an address; says nothing about what it names."""
-    return secrets.token_urlsafe(16)
+    return base64.urlsafe_b64encode(rng.randbytes(16)).rstrip(b"=").decode()
 
 
 class Study(models.Model):
@@ -67,6 +74,8 @@ class Pair(models.Model):
     second_arm = models.ForeignKey(Arm, on_delete=models.CASCADE, related_name="+")
     first_image = models.ForeignKey(GeneratedImage, on_delete=models.PROTECT, related_name="+")
     second_image = models.ForeignKey(GeneratedImage, on_delete=models.PROTECT, related_name="+")
+    width = models.PositiveIntegerField(null=True, blank=True, help_text="Of either image, in pixels.")
+    height = models.PositiveIntegerField(null=True, blank=True, help_text="Of either image, in pixels.")
 
     class Meta:
         ordering = ["study", "index"]
@@ -76,6 +85,11 @@ class Pair(models.Model):
 
     def __str__(self) -> str:
         return f"{self.study} #{self.index} ({self.class_name})"
+
+    @property
+    def small(self) -> bool:
+        """Whether the images are enlarged pixel by pixel."""
+        return self.width is not None and self.width < SMALL_PX
 
 
 class Rater(models.Model):

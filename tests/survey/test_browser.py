@@ -1,0 +1,402 @@
+"""A rater at a real browser: 40 pairs by keys, clicks and taps, with and without JavaScript, through faults.
+
+Set SAMESEED_SCREENSHOTS to a folder to keep pictures of the pages.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
+from pytest_django.live_server_helper import LiveServer
+
+from generation.models import GeneratedImage
+from survey.models import Rater, Response, Study
+from survey.services import close_study
+
+from . import chromium
+from .factories import ARMS, make_study
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PAIRS = 40
+DESKTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
+CHOICE_BY_KEY = {
+    "ArrowLeft": "left",
+    "ArrowDown": "same",
+    "ArrowRight": "right",
+    "1": "left",
+    "2": "same",
+    "3": "right",
+}
+ANSWERS = "**/api/v1/trials/*/response"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium for all tests of this module.
+
+    Playwright keeps an event loop in this thread, and Django refuses to query where one runs; nothing here is
+    asynchronous, so the guard is off for this module.
+    """
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        executable = chromium.executable(playwright)
+        with playwright.chromium.launch(executable_path=executable, args=chromium.ARGUMENTS) as launched:
+            yield launched
+
+
+@pytest.fixture
+def study(transactional_db: None, tmp_path: Path) -> Study:
+    """An open study of 40 pairs of 32 pixels."""
+    return make_study(tmp_path, count=PAIRS, size=32)
+
+
+@pytest.fixture
+def small_study(transactional_db: None, tmp_path: Path) -> Study:
+    """An open study of 3 pairs."""
+    return make_study(tmp_path, count=3, size=32)
+
+
+def open_context(browser: Browser, live_server: LiveServer, **options: Any) -> BrowserContext:
+    """Return a fresh browser profile whose addresses start at the live server."""
+    context = browser.new_context(base_url=live_server.url, **{"viewport": DESKTOP} | options)
+    context.set_default_timeout(15_000)
+    return context
+
+
+def keep_picture(page: Page, name: str) -> None:
+    """Save a screenshot if the environment asks for it."""
+    if folder := os.environ.get("SAMESEED_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def enter(page: Page, tap: chromium.Tap | None = None) -> None:
+    """Go from the link to the first trial."""
+    page.goto("/s/demo/")
+    if tap:
+        tap.collect()
+    page.get_by_role("link", name="Begin").click()
+    if tap:
+        tap.collect()
+    page.get_by_role("button", name="I agree, start").click()
+    expect(page.locator("#count")).to_be_visible()
+
+
+def ready(page: Page, number: int, total: int = PAIRS) -> None:
+    """Wait until the trial of that number is shown and its buttons are awake."""
+    expect(page.locator("#count")).to_have_text(f"{number} of {total}")
+    expect(page.locator("#trial[data-state=ready]")).to_be_visible()
+
+
+def assert_undimmed(page: Page) -> None:
+    """Check that both images are shown as they are."""
+    for side in ("left", "right"):
+        assert page.locator(f"#{side}").evaluate("element => getComputedStyle(element).opacity") == "1"
+
+
+def choices_in_order() -> list[str]:
+    """Return the stored choices in the order in which their trials were shown."""
+    return list(Response.objects.order_by("trial__position").values_list("choice", flat=True))
+
+
+def assert_blind(tap: chromium.Tap) -> None:
+    """Check that nothing sent or got names an arm, a run or a file."""
+    tap.collect()
+    seen = b"\n".join(tap.seen).lower()
+    assert len(tap.seen) > 2 * PAIRS
+    assert len(tap.missed) <= 1, "only the last answer's reply may go unread, for the page is left at once"
+    words = {*ARMS, "demo-toys", *GeneratedImage.objects.values_list("file", flat=True)}
+    assert [word for word in words if word.encode() in seen] == []
+
+
+def assert_answered_once_each(study: Study) -> None:
+    """Check that one rater has answered each pair of the study exactly once."""
+    assert Rater.objects.count() == 1
+    answered = Counter(Response.objects.values_list("trial__pair", flat=True))
+    assert answered == Counter(study.pairs.values_list("pk", flat=True))
+
+
+def test_forty_pairs_by_keys_with_a_pause(browser: Browser, live_server: LiveServer, study: Study) -> None:
+    keys = list(islice(cycle(CHOICE_BY_KEY), PAIRS))
+    with open_context(browser, live_server) as context:
+        tap = chromium.Tap(context)
+        page = context.new_page()
+        enter(page, tap)
+        for number, key in enumerate(keys, start=1):
+            if number == 18:
+                ready(page, number)
+                tap.collect()
+                page.close()
+                page = context.new_page()
+                page.goto("/s/demo/")
+            ready(page, number)
+            tap.collect()
+            page.keyboard.press(key)
+        expect(page).to_have_url(f"{live_server.url}/s/demo/thanks/")
+        expect(page.get_by_text("All 40 answers are stored")).to_be_visible()
+        assert_blind(tap)
+    assert choices_in_order() == [CHOICE_BY_KEY[key] for key in keys]
+    assert_answered_once_each(study)
+    assert tap.errors == []
+    visits = [request.url for request in tap.requests if request.is_navigation_request() and "/trial/" in request.url]
+    assert len(visits) == 2, "with a script, only entering and coming back load the page"
+    assert not Response.objects.filter(response_ms=None).exists()
+
+
+def test_forty_pairs_by_taps_on_a_phone(browser: Browser, live_server: LiveServer, study: Study) -> None:
+    names = list(islice(cycle(["Right", "Left", "Same", "Left"]), PAIRS))
+    with open_context(browser, live_server, viewport=PHONE, has_touch=True, is_mobile=True) as context:
+        tap = chromium.Tap(context)
+        page = context.new_page()
+        enter(page, tap)
+        for number, name in enumerate(names, start=1):
+            ready(page, number)
+            tap.collect()
+            assert_undimmed(page)
+            page.get_by_role("button", name=name).tap()
+        expect(page.get_by_text("All 40 answers are stored")).to_be_visible()
+        assert_blind(tap)
+    assert choices_in_order() == [name.lower() for name in names]
+    assert_answered_once_each(study)
+    assert tap.errors == []
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_forty_pairs_by_clicks_without_javascript(
+    browser: Browser, live_server: LiveServer, study: Study, viewport: dict[str, int]
+) -> None:
+    names = list(islice(cycle(["Left", "Right", "Same"]), PAIRS))
+    with open_context(browser, live_server, viewport=viewport, java_script_enabled=False) as context:
+        tap = chromium.Tap(context)
+        page = context.new_page()
+        enter(page, tap)
+        for number, name in enumerate(names, start=1):
+            expect(page.locator("#count")).to_have_text(f"{number} of {PAIRS}")
+            if number == 25:
+                tap.collect()
+                page.goto("/s/demo/")
+            tap.collect()
+            page.get_by_role("button", name=name).click()
+        expect(page.get_by_text("All 40 answers are stored")).to_be_visible()
+        assert_blind(tap)
+    assert choices_in_order() == [name.lower() for name in names]
+    assert_answered_once_each(study)
+
+
+@pytest.mark.parametrize("scripted", [True, False], ids=["with JavaScript", "without"])
+@pytest.mark.parametrize(
+    ("width", "height", "least"), [(1280, 800, 440), (390, 844, 170), (320, 568, 140), (844, 390, 140)]
+)
+def test_a_trial_fits_the_screen_with_equal_images_side_by_side(
+    browser: Browser,
+    live_server: LiveServer,
+    study: Study,
+    width: int,
+    height: int,
+    least: int,
+    scripted: bool,  # noqa: FBT001
+) -> None:
+    size = {"width": width, "height": height}
+    with open_context(browser, live_server, viewport=size, java_script_enabled=scripted) as context:
+        page = context.new_page()
+        enter(page)
+        keep_picture(page, f"trial-{width}-{'script' if scripted else 'plain'}")
+        names = ["#count", "#class-name", "#question", "#left", "#right"]
+        parts = [page.locator(name) for name in names] + page.locator("button").all()
+        boxes = [part.bounding_box() for part in parts]
+        for box in boxes:
+            assert box is not None
+            assert box["x"] >= 0
+            assert box["y"] >= 0
+            assert box["x"] + box["width"] <= width
+            assert box["y"] + box["height"] <= height
+        left, right = boxes[3], boxes[4]
+        assert left is not None
+        assert right is not None
+        assert left["width"] == left["height"] == right["width"] == right["height"] >= least
+        assert left["y"] == right["y"]
+        assert right["x"] >= left["x"] + left["width"]
+        for button in boxes[5:]:
+            assert button is not None
+            assert min(button["width"], button["height"]) >= 48
+        if scripted:
+            rendering = "element => getComputedStyle(element).imageRendering"
+            assert page.locator("#left").evaluate(rendering) == "pixelated"
+            surround = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+            assert surround == "rgb(117, 117, 117)"
+
+
+def test_images_are_stacked_below_320_pixels_only(browser: Browser, live_server: LiveServer, study: Study) -> None:
+    with open_context(browser, live_server, viewport={"width": 300, "height": 700}) as context:
+        page = context.new_page()
+        enter(page)
+        left, right = page.locator("#left").bounding_box(), page.locator("#right").bounding_box()
+        assert left is not None
+        assert right is not None
+        assert right["y"] >= left["y"] + left["height"]
+        assert left["width"] == right["width"]
+
+
+def test_the_next_two_pairs_are_there_before_they_are_needed(
+    browser: Browser, live_server: LiveServer, study: Study
+) -> None:
+    with open_context(browser, live_server) as context:
+        tap = chromium.Tap(context)
+        page = context.new_page()
+        enter(page, tap)
+        for number in (1, 2):
+            ready(page, number)
+            page.wait_for_load_state("networkidle")
+            images = [request.url for request in tap.requests if request.url.endswith(".png")]
+            assert len(images) == len(set(images)) == 2 * (number + 2)
+            page.keyboard.press("ArrowLeft")
+        ready(page, 3)
+
+
+def test_a_second_click_before_the_reply_is_not_a_second_answer(
+    browser: Browser, live_server: LiveServer, study: Study
+) -> None:
+    with open_context(browser, live_server) as context:
+        tap = chromium.Tap(context)
+        page = context.new_page()
+        enter(page, tap)
+        ready(page, 1)
+        page.evaluate(
+            "for (const value of ['left', 'left', 'right']) document.querySelector(`[value=${value}]`).click()"
+        )
+        ready(page, 2)
+        assert [request.method for request in tap.requests if "/api/" in request.url] == ["POST"]
+    assert choices_in_order() == ["left"]
+
+
+def test_keys_with_modifiers_are_the_browsers_own(browser: Browser, live_server: LiveServer, study: Study) -> None:
+    with open_context(browser, live_server) as context:
+        page = context.new_page()
+        enter(page)
+        ready(page, 1)
+        for key in ("Control+1", "Shift+ArrowLeft", "a", "4", "ArrowUp"):
+            page.keyboard.press(key)
+        page.keyboard.press("ArrowDown")
+        ready(page, 2)
+    assert choices_in_order() == ["same"]
+
+
+def test_a_button_is_reached_and_pressed_by_keyboard(browser: Browser, live_server: LiveServer, study: Study) -> None:
+    with open_context(browser, live_server) as context:
+        page = context.new_page()
+        enter(page)
+        for number in (1, 2):
+            ready(page, number)
+            if number == 1:
+                page.keyboard.press("Tab")
+                page.keyboard.press("Tab")
+            expect(page.get_by_role("button", name="Same")).to_be_focused()
+            page.keyboard.press("Enter")
+        ready(page, 3)
+        expect(page.locator("[aria-live=polite]")).to_contain_text("3 of 40")
+        expect(page.get_by_alt_text("Left image")).to_be_visible()
+        expect(page.get_by_alt_text("Right image")).to_be_visible()
+    assert choices_in_order() == ["same", "same"]
+
+
+def test_an_answer_outlives_a_cut_connection_and_a_failing_server(
+    browser: Browser, live_server: LiveServer, small_study: Study
+) -> None:
+    faults = iter(["cut", "503", "cut"])
+
+    def fail(route: Route) -> None:
+        fault = next(faults, None)
+        if fault == "cut":
+            route.abort("internetdisconnected")
+        elif fault:
+            route.fulfill(status=int(fault), body="busy")
+        else:
+            route.continue_()
+
+    with open_context(browser, live_server) as context:
+        page = context.new_page()
+        enter(page)
+        ready(page, 1, total=3)
+        page.route(ANSWERS, fail)
+        page.keyboard.press("ArrowRight")
+        expect(page.get_by_role("status")).to_contain_text("Your answer is kept here and will be sent.")
+        ready(page, 2, total=3)
+        expect(page.get_by_role("status")).to_have_text("")
+    assert choices_in_order() == ["right"]
+
+
+def test_a_reply_lost_after_the_answer_was_stored_is_asked_for_again(
+    browser: Browser, live_server: LiveServer, small_study: Study
+) -> None:
+    statuses = []
+
+    def lose_first_reply(route: Route) -> None:
+        reply = route.fetch()
+        statuses.append(reply.status)
+        if len(statuses) == 1:
+            route.abort("connectionreset")
+        else:
+            route.fulfill(response=reply)
+
+    with open_context(browser, live_server) as context:
+        page = context.new_page()
+        enter(page)
+        ready(page, 1, total=3)
+        page.route(ANSWERS, lose_first_reply)
+        page.keyboard.press("ArrowRight")
+        ready(page, 2, total=3)
+    assert statuses == [201, 200]
+    assert choices_in_order() == ["right"]
+
+
+def test_an_image_that_fails_is_fetched_again_and_no_answer_is_taken_meanwhile(
+    browser: Browser, live_server: LiveServer, small_study: Study
+) -> None:
+    with open_context(browser, live_server) as context:
+        page = context.new_page()
+        page.route("**/left.png", lambda route: route.abort("connectionreset"))
+        enter(page)
+        expect(page.get_by_role("status")).to_contain_text("An image has not arrived yet")
+        page.keyboard.press("ArrowLeft")
+        page.unroute("**/left.png")
+        ready(page, 1, total=3)
+        assert not Response.objects.exists()
+        page.keyboard.press("ArrowLeft")
+        ready(page, 2, total=3)
+    assert choices_in_order() == ["left"]
+
+
+def test_a_study_that_closes_midway_says_so(browser: Browser, live_server: LiveServer, small_study: Study) -> None:
+    with open_context(browser, live_server) as context:
+        page = context.new_page()
+        enter(page)
+        ready(page, 1, total=3)
+        close_study(study=small_study)
+        page.keyboard.press("ArrowLeft")
+        expect(page.get_by_role("heading", name="This survey is closed")).to_be_visible()
+    assert not Response.objects.exists()
+
+
+def test_a_trial_answered_in_another_tab_keeps_its_first_answer(
+    browser: Browser, live_server: LiveServer, small_study: Study
+) -> None:
+    with open_context(browser, live_server) as context:
+        page = context.new_page()
+        enter(page)
+        ready(page, 1, total=3)
+        other = context.new_page()
+        other.goto("/s/demo/trial/")
+        ready(other, 1, total=3)
+        other.keyboard.press("ArrowLeft")
+        ready(other, 2, total=3)
+        page.keyboard.press("ArrowRight")
+        expect(page.get_by_role("heading", name="You answered this pair before")).to_be_visible()
+        page.get_by_role("link", name="Continue").click()
+        ready(page, 2, total=3)
+    assert choices_in_order() == ["left"]

@@ -1,0 +1,100 @@
+"""Many at once: threads with a database connection each, meeting in the same rows."""
+
+import json
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from django.db import connections
+
+from survey.errors import ConflictingResponse, StudyFull
+from survey.models import Rater, Response, Study, Trial
+from survey.selectors import pair_loads
+from survey.services import enrol_rater, record_response
+
+from .conftest import browser_of
+from .factories import first_trial, make_rater, make_study
+
+pytestmark = [pytest.mark.django_db(transaction=True)]
+
+T = TypeVar("T")
+
+
+def together(count: int, work: Callable[[int], T]) -> list[T | Exception]:
+    """Call `work(0)` to `work(count - 1)` in threads that start at the same moment; return values and errors."""
+    start = threading.Barrier(count)
+    outcomes: dict[int, T | Exception] = {}
+
+    def run(number: int) -> None:
+        try:
+            start.wait(timeout=30)
+            outcomes[number] = work(number)
+        except Exception as error:  # noqa: BLE001 (handed to the test)
+            outcomes[number] = error
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert len(outcomes) == count
+    return [outcomes[number] for number in range(count)]
+
+
+def fresh(trial: Trial) -> Trial:
+    """Return the trial as another process would load it."""
+    return Trial.objects.get(pk=trial.pk)
+
+
+def test_one_answer_sent_by_eight_at_once_is_stored_once(tmp_path: Path) -> None:
+    trial = first_trial(make_rater(make_study(tmp_path)))
+    outcomes = together(8, lambda _: record_response(trial=fresh(trial), choice="left"))
+    stored = Response.objects.get()
+    assert [outcome for outcome in outcomes if isinstance(outcome, Exception)] == []
+    assert {outcome[0].pk for outcome in outcomes if isinstance(outcome, tuple)} == {stored.pk}
+    assert Counter(outcome[1] for outcome in outcomes if isinstance(outcome, tuple)) == {True: 1, False: 7}
+
+
+def test_of_two_answers_at_once_one_stays_and_the_other_is_told(tmp_path: Path) -> None:
+    trial = first_trial(make_rater(make_study(tmp_path)))
+    choices = ["left", "right"] * 4
+    outcomes = together(8, lambda number: record_response(trial=fresh(trial), choice=choices[number]))
+    stored = Response.objects.get()
+    for choice, outcome in zip(choices, outcomes, strict=True):
+        if choice == stored.choice:
+            assert isinstance(outcome, tuple)
+            assert outcome[0].pk == stored.pk
+        else:
+            assert isinstance(outcome, ConflictingResponse)
+
+
+def test_a_double_click_over_http_is_one_201_and_one_row(tmp_path: Path) -> None:
+    rater = make_rater(make_study(tmp_path))
+    address = f"/api/v1/trials/{first_trial(rater).token}/response"
+    body = json.dumps({"choice": "same", "response_ms": 10})
+
+    def click(_: int) -> int:
+        return browser_of(rater).post(address, body, content_type="application/json").status_code
+
+    assert Counter(together(4, click)) == {201: 1, 200: 3}
+    assert Response.objects.count() == 1
+
+
+def test_raters_who_enrol_at_once_are_balanced_as_if_they_had_queued(tmp_path: Path) -> None:
+    study = make_study(tmp_path, count=6)
+    outcomes = together(6, lambda number: enrol_rater(study=study, rng=random.Random(number)))
+    assert [outcome for outcome in outcomes if not isinstance(outcome, Rater)] == []
+    assert {(load.planned, load.first_on_left) for load in pair_loads(study)} == {(6, 3)}
+
+
+def test_raters_who_enrol_at_once_do_not_overfill_the_study(tmp_path: Path) -> None:
+    study = make_study(tmp_path, count=6, raters_per_pair=2)
+    outcomes = together(6, lambda number: enrol_rater(study=study, rng=random.Random(number)))
+    assert Counter(type(outcome) for outcome in outcomes) == {Rater: 2, StudyFull: 4}
+    assert {load.planned for load in pair_loads(Study.objects.get())} == {2}
