@@ -71,8 +71,8 @@ class PairPlan:
     batch_size: int
 
     def settings(self, arm: ArmPlan) -> dict[str, Any]:
-        """Return what decides an arm's pixels, as plain values; files by their content."""
-        return {
+        """Return what decides an arm's pixels, as JSON has it; files by their content."""
+        settings = {
             "preset": self.preset.as_dict(),
             "seed": self.seed,
             "classes": list(self.classes),
@@ -85,6 +85,8 @@ class PairPlan:
             "precision": str(self.precision).removeprefix("torch."),
             "batch_size": self.batch_size,
         }
+        plain: dict[str, Any] = json.loads(json.dumps(settings))
+        return plain
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,7 @@ def _check_plan(plan: PairPlan) -> None:
 
 def _claim_folder(plan: PairPlan, folder: Path) -> None:
     """Write the settings that the folder's images were made with, or compare with those that stand there."""
-    settings = json.loads(json.dumps({arm.name: plan.settings(arm) for arm in plan.arms}))
+    settings = {arm.name: plan.settings(arm) for arm in plan.arms}
     path = folder / SETTINGS
     if not path.exists():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -209,7 +211,11 @@ def _claim_folder(plan: PairPlan, folder: Path) -> None:
         before = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} cannot be read ({error}): give --output another folder.") from error
-    if before != settings:
+    if before != settings and not any(folder.glob("*/*.png")):
+        # A run that failed before its first image leaves nothing worth keeping.
+        path.unlink()
+        _claim_folder(plan, folder)
+    elif before != settings:
         raise SettingsError(
             f"{folder} holds pairs made with another {_first_difference(before, settings)}: "
             "give --output another folder, or the settings of these."

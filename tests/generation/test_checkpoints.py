@@ -57,7 +57,7 @@ def test_pickled_code_is_refused_before_it_runs(tmp_path: Path, tiny: Preset, wr
         torch.save({"out.0.weight": Bomb(crater)}, path)
     else:
         path.write_bytes(pickle.dumps({"out.0.weight": Bomb(crater)}))
-    with pytest.raises(CheckpointError, match="refused|no whole checkpoint"):
+    with pytest.raises(CheckpointError, match=r"refused|no whole checkpoint"):
         load_diffusion(path, tiny)
     assert not crater.exists()
 

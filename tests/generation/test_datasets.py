@@ -39,10 +39,10 @@ def test_pixels_go_to_the_unit_range_and_back() -> None:
 
 
 def test_a_missing_folder_or_file_is_named(data: Path, tiny: Preset) -> None:
-    with pytest.raises(DatasetError, match="No folder .*/absent"):
+    with pytest.raises(DatasetError, match=r"No folder .*/absent"):
         load_dataset(data / "absent", tiny.image, "train")
     (data / "train-labels-idx1-ubyte.gz").unlink()
-    with pytest.raises(DatasetError, match="has no train-labels-idx1-ubyte.gz"):
+    with pytest.raises(DatasetError, match=r"has no train-labels-idx1-ubyte\.gz"):
         load_dataset(data, tiny.image, "train")
 
 
@@ -69,7 +69,7 @@ def test_another_kind_of_file_is_refused(data: Path, tiny: Preset) -> None:
 
 def test_images_and_labels_must_be_as_many(data: Path, tiny: Preset) -> None:
     write_idx(data / "train-labels-idx1-ubyte.gz", np.zeros(23))
-    with pytest.raises(DatasetError, match="24 images, .* 23 labels"):
+    with pytest.raises(DatasetError, match=r"24 images, .* 23 labels"):
         load_dataset(data, tiny.image, "train")
 
 

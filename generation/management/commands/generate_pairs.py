@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils.text import slugify
 from tqdm import tqdm
 
@@ -65,7 +65,10 @@ class Command(GenerationCommand):
                 bar.total = total
                 bar.update(done - bar.n)
 
-            generate_pairs(plan=plan, folder=folder, name=name, device=device, on_step=on_step)
+            try:
+                generate_pairs(plan=plan, folder=folder, name=name, device=device, on_step=on_step)
+            except KeyboardInterrupt:
+                raise CommandError("Interrupted: the same command goes on where this one stopped.") from None
         self.stdout.write(f"{plan.count} pairs named {name!r}: {folder / MANIFEST}")
 
 
