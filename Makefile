@@ -18,6 +18,7 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 setup: $(VENV)/.installed ## make .venv and install the pinned dependencies [PYTHON=python3]
+	@echo ".venv is ready"
 
 run: $(VENV)/.installed ## make 40 pairs the first time, and serve the survey [PORT=8000]
 	@$(RUN) manage.py quickstart --port $(PORT)
@@ -38,7 +39,7 @@ lint: $(VENV)/.installed-dev ## the checks that run nothing
 	@$(RUN) -m djlint --quiet --check templates
 	@$(RUN) -m djlint --quiet --lint templates
 	@echo "== import-linter"
-	@$(VENV)/bin/lint-imports
+	@$(VENV)/bin/lint-imports --no-logo
 
 format: $(VENV)/.installed-dev ## lay out Python and templates
 	@$(RUN) -m ruff check --fix .
