@@ -45,7 +45,7 @@ class Command(BaseCommand):
         parser.add_argument("--pairs", type=int, default=40, help="pairs to make the first time (default: %(default)s)")
         parser.add_argument("--no-serve", action="store_true", help="prepare everything, then stop")
 
-    def handle(self, *_args: Any, **options: Any) -> None:
+    def handle(self, *_args: str, **options: Any) -> None:  # noqa: ANN401 -- argparse's values
         """Run the steps in order; each leaves alone what an earlier run has done."""
         host, port = options["host"], options["port"]
         for name in ("pairs", "workers"):
