@@ -5,6 +5,8 @@ ARGS ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 export PYTHON
+# The tests have settings of their own, whatever the site's are.
+HERMETIC := env -u DATABASE_URL -u SAMESEED_DATA -u SAMESEED_SECRET_KEY -u SAMESEED_DEBUG -u SAMESEED_HOSTS -u SAMESEED_HTTPS
 
 # An interpreter that has gone from the machine takes its .venv with it.
 ifneq ($(shell $(RUN) -c 'print(1)' 2>/dev/null),1)
@@ -26,7 +28,7 @@ run: $(VENV)/.installed ## make 40 pairs the first time, and serve the survey [P
 test: lint ## check everything: linters, types, imports, tests [ARGS="-k name"]
 	@echo "== pytest"
 	@browser=$$(tools/ensure_chromium) && \
-	SAMESEED_CHROMIUM="$$browser" tools/with_postgres $(RUN) -m pytest $(ARGS)
+	SAMESEED_CHROMIUM="$$browser" $(HERMETIC) tools/with_postgres $(RUN) -m pytest $(ARGS)
 
 lint: $(VENV)/.installed-dev ## the checks that run nothing
 	@echo "== ruff check"
