@@ -26,7 +26,8 @@ SERVED_WITHIN_S = 10.0
 
 def environment(data: Path) -> dict[str, str]:
     """Return the environment of a newcomer whose data folder is `data`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SAMESEED_", "DATABASE_URL"))}
+    set_by_tests = ("SAMESEED_", "DATABASE_URL", "DJANGO_SETTINGS_MODULE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(set_by_tests)}
     return {**kept, "SAMESEED_DATA": str(data)}
 
 
