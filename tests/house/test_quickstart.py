@@ -28,7 +28,8 @@ def environment(data: Path) -> dict[str, str]:
     """Return the environment of a newcomer whose data folder is `data`."""
     set_by_tests = ("SAMESEED_", "DATABASE_URL", "DJANGO_SETTINGS_MODULE")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(set_by_tests)}
-    return {**kept, "SAMESEED_DATA": str(data)}
+    # Two pairs are too little work to share out: threads that wait for each other cost more on a busy machine.
+    return {**kept, "SAMESEED_DATA": str(data), "OMP_NUM_THREADS": "1"}
 
 
 def quickstart(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
