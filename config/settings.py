@@ -57,6 +57,7 @@ INSTALLED_APPS = [
     "generation",
     "survey",
     "analysis",
+    "config",
 ]
 
 MIDDLEWARE = [
