@@ -55,7 +55,7 @@ def evaluate_buckets(
     batch_size: int,
     device: torch.device,
     precision: torch.dtype,
-    on_batch: Callable[[int], None],
+    on_batch: Callable[[int], object],
 ) -> list[BucketAccuracy]:
     """Measure clean and attacked accuracy in each bucket of timesteps.
 

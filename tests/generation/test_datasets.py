@@ -1,6 +1,7 @@
 import dataclasses
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_a_label_out_of_range_is_refused(data: Path, tiny: Preset) -> None:
 
 @pytest.mark.parametrize(("change", "message"), [({"size": 7}, "cannot be padded"), ({"channels": 3}, "1 channel")])
 def test_images_of_another_form_than_the_presets_are_refused(
-    data: Path, tiny: Preset, change: dict[str, int], message: str
+    data: Path, tiny: Preset, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(DatasetError, match=message):
         load_dataset(data, dataclasses.replace(tiny.image, **change), "train")
