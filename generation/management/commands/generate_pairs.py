@@ -50,9 +50,9 @@ class Command(GenerationCommand):
             count=options["count"],
             seed=options["seed"],
             classes=resolve_classes(preset, split_classes(preset, options["classes"])),
-            diffusion=options["diffusion"] or pretrained_checkpoint(preset, "diffusion"),
+            diffusion=checkpoint_path(preset, "diffusion", options),
             arms=tuple(arm_plan(preset, arm, options) for arm in ARMS),
-            respacing=options["steps"] or preset.sampling.respacing,
+            respacing=preset.sampling.respacing if options["steps"] is None else str(options["steps"]),
             sampler=options["sampler"] or preset.sampling.sampler,
             precision=choose_precision(options["precision"], device),
             batch_size=options["batch_size"],
@@ -78,11 +78,16 @@ def split_classes(preset: Preset, texts: list[str]) -> list[str]:
     return [part for text in texts for part in ([text] if text.casefold() in known else text.split(","))]
 
 
+def checkpoint_path(preset: Preset, kind: str, options: dict[str, Any]) -> Path:
+    """Return the checkpoint that the options give, or else the shipped one."""
+    return Path(options[kind]) if options[kind] else pretrained_checkpoint(preset, kind)
+
+
 def arm_plan(preset: Preset, arm: str, options: dict[str, Any]) -> ArmPlan:
     """Return an arm as the options and the preset describe it."""
     scale = options[f"{arm}_scale"]
     return ArmPlan(
         name=arm,
-        classifier=options[arm] or pretrained_checkpoint(preset, arm),
+        classifier=checkpoint_path(preset, arm, options),
         scale=getattr(preset.sampling, f"{arm}_scale") if scale is None else scale,
     )
