@@ -131,6 +131,8 @@ def test_forty_pairs_by_keys_with_a_pause(browser: Browser, live_server: LiveSer
         for number, key in enumerate(keys, start=1):
             if number == 18:
                 ready(page, number)
+                # Images fetched ahead may still be on their way; what is under way is lost with the page.
+                page.wait_for_load_state("networkidle")
                 tap.collect()
                 page.close()
                 page = context.new_page()
