@@ -18,14 +18,14 @@ from generation.management.options import GenerationCommand, add_computing, at_l
 from generation.presets import Attack, Preset, load_preset, preset_from_dict
 from generation.training.evaluation import BucketAccuracy, evaluate_buckets, timestep_buckets
 
-# A stronger attack than the training's: each step again 2.5 radii over their number.
-STEPS, STEP_SHARE = 20, 2.5
+# Appendix E: a step is 2.5 times the radius, divided by the number of steps.
+STEP_SHARE = 2.5
 
 
 class Command(GenerationCommand):
     """`manage.py evaluate_classifier CHECKPOINT [CHECKPOINT ...] --data DIR`."""
 
-    help = "Print classifiers' clean and attacked (PGD-20) accuracy on the test images, by bucket of timesteps."
+    help = "Print classifiers' clean and attacked (PGD) accuracy on the test images, by bucket of timesteps."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
@@ -34,6 +34,7 @@ class Command(GenerationCommand):
         parser.add_argument("--preset", help="for checkpoints that do not carry their own")
         parser.add_argument("--threat-model", choices=["l2", "linf"], default="l2", help="the attack's norm")
         parser.add_argument("--epsilon", type=float, default=1.0, help="attack radius in [-1, 1] pixel units")
+        parser.add_argument("--attack-steps", type=at_least(1), default=20, help="20, unless given")
         parser.add_argument("--buckets", type=at_least(0), nargs="+", default=[0, 50, 300, 600], help="first timesteps")
         parser.add_argument("--images", type=at_least(1), help="only the first so many test images")
         parser.add_argument("--batch-size", type=at_least(1), default=250, help="images at once")
@@ -59,13 +60,13 @@ class Command(GenerationCommand):
         data = load_dataset(options["data"], preset.image, "test")
         data = data.subset(options["images"] or len(data))
         buckets = timestep_buckets(options["buckets"], preset.schedule.timesteps)
-        epsilon = options["epsilon"]
+        epsilon, steps = options["epsilon"], options["attack_steps"]
         with tqdm(total=len(data) * len(buckets), desc=path.stem, unit="image") as bar:
             return evaluate_buckets(
                 classifier,
                 data,
                 Process(build_schedule(preset.schedule), learn_sigma=False, device=device),
-                Attack(options["threat_model"], epsilon, STEPS, STEP_SHARE * epsilon / STEPS),
+                Attack(options["threat_model"], epsilon, steps, STEP_SHARE * epsilon / steps),
                 buckets=buckets,
                 seed=options["seed"],
                 batch_size=options["batch_size"],
