@@ -4,11 +4,10 @@ Batches are fixed by the pairs' indices and the batch size alone, and a batch is
 that was killed and resumed ends with the bytes of one that was not.
 """
 
-import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,12 @@ from generation.diffusion.sampler import reverse_steps
 from generation.diffusion.schedule import build_schedule, respaced
 from generation.errors import CheckpointError, SettingsError
 from generation.guidance.score import Guidance
+from generation.manifests import ImageRecord, manifest_text
 from generation.noise import PairNoise, choose_labels
 from generation.presets import Preset, SamplerName
 
 MANIFEST = "manifest.csv"
 SETTINGS = "settings.json"
-COLUMNS = ("pair", "class_index", "class_name", "seed", "arm", "file", "sha256")
 PRETRAINED = Path(__file__).resolve().parent / "pretrained"
 
 
@@ -87,19 +86,6 @@ class PairPlan:
         }
         plain: dict[str, Any] = json.loads(json.dumps(settings))
         return plain
-
-
-@dataclass(frozen=True)
-class ImageRecord:
-    """A line of the manifest."""
-
-    pair: int
-    class_index: int
-    class_name: str
-    seed: int
-    arm: str
-    file: str
-    sha256: str
 
 
 def pretrained_checkpoint(preset: Preset, kind: str) -> Path:
@@ -175,7 +161,7 @@ def make_pairs(
             on_step(done, total)
         _write_images(plan, folder, batch, images)
     records = _records(plan, folder)
-    write_atomically(folder / MANIFEST, lambda path: path.write_text(_manifest_text(records), encoding="utf-8"))
+    write_atomically(folder / MANIFEST, lambda path: path.write_text(manifest_text(records), encoding="utf-8"))
     return records
 
 
@@ -305,11 +291,3 @@ def _records(plan: PairPlan, folder: Path) -> list[ImageRecord]:
         for index, label in enumerate(labels)
         for arm in plan.arms
     ]
-
-
-def _manifest_text(records: Sequence[ImageRecord]) -> str:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(record) for record in records)
-    return buffer.getvalue()

@@ -9,8 +9,9 @@ from django.utils import timezone
 from django.utils.text import slugify
 
 from generation.errors import SettingsError
+from generation.manifests import ImageRecord
 from generation.models import GeneratedImage, GenerationRun
-from generation.pairs import ImageRecord, PairPlan, make_pairs
+from generation.pairs import PairPlan, make_pairs
 
 Runs = list[GenerationRun]
 

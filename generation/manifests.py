@@ -1,0 +1,180 @@
+"""Manifests of pairs: the list that goes with images, ours or any other generator's."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from PIL import Image as PillowImage
+
+from generation.checkpoints import sha256_of
+from generation.errors import DatasetError
+
+COLUMNS = ("pair", "class_index", "class_name", "seed", "arm", "file", "sha256")
+# What Pillow turns into grey or colour without a choice that somebody would have to make.
+GREY_MODES, COLOUR_MODES = {"1", "L"}, {"RGB", "P", "CMYK", "YCbCr"}
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """A line of a manifest; `file` is relative to the manifest's folder."""
+
+    pair: int
+    class_index: int
+    class_name: str
+    seed: int
+    arm: str
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class NumberedRecord:
+    """A record and the number of the line that it stands on, the header being 1."""
+
+    line: int
+    record: ImageRecord
+
+
+def manifest_text(records: Sequence[ImageRecord]) -> str:
+    """Return a manifest as CSV."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(record) for record in records)
+    return buffer.getvalue()
+
+
+def read_manifest(path: Path) -> list[NumberedRecord]:
+    """Read a manifest and check that it describes whole pairs.
+
+    Args:
+        path: a CSV with the columns of COLUMNS, in any order; others are ignored.
+
+    Returns:
+        The records, in the file's order. Every pair has the same arms, and one class and seed.
+
+    Raises:
+        DatasetError: no such file, a missing column, a wrong value, a pair without its like: with the line's number.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read ({error}): give a manifest as CSV in UTF-8.") from error
+    records = list(_parse(path, text))
+    if not records:
+        raise DatasetError(f"{path} lists no images: it needs a line for each image of each arm.")
+    _check_pairs(path, records)
+    return records
+
+
+def _parse(path: Path, text: str) -> Iterator[NumberedRecord]:
+    reader = csv.reader(io.StringIO(text, newline=""))
+    header = [name.strip() for name in next(reader, [])]
+    if missing := [name for name in COLUMNS if name not in header]:
+        raise DatasetError(f"{path}, line 1: no column {', '.join(missing)}; the header is {','.join(COLUMNS)}.")
+    line = reader.line_num + 1
+    for values in reader:
+        if any(value.strip() for value in values):
+            if len(values) != len(header):
+                raise DatasetError(f"{path}, line {line}: {len(values)} values for {len(header)} columns.")
+            row = {name: value.strip() for name, value in zip(header, values, strict=True)}
+            yield NumberedRecord(line, _record(path, line, row))
+        line = reader.line_num + 1
+
+
+def _record(path: Path, line: int, row: dict[str, str]) -> ImageRecord:
+    numbers = {}
+    for name, digits in (("pair", 9), ("class_index", 9), ("seed", 18)):
+        text = row[name]
+        if not (text.isascii() and text.isdigit() and len(text) <= digits):
+            raise DatasetError(
+                f"{path}, line {line}: {name} is {text!r}; give a whole number, 0 or more, of at most {digits} digits."
+            )
+        numbers[name] = int(text)
+    for name in ("class_name", "arm", "file", "sha256"):
+        if not row[name]:
+            raise DatasetError(f"{path}, line {line}: {name} is empty.")
+    if not all(character.isascii() and (character.isalnum() or character in "-_") for character in row["arm"]):
+        raise DatasetError(f"{path}, line {line}: arm is {row['arm']!r}; use letters, digits, - and _.")
+    return ImageRecord(
+        **numbers, class_name=row["class_name"], arm=row["arm"], file=row["file"], sha256=row["sha256"].lower()
+    )
+
+
+def _check_pairs(path: Path, records: Sequence[NumberedRecord]) -> None:
+    """Refuse a pair that lists an arm twice, lacks one, or is of two classes or seeds."""
+    arms = sorted({numbered.record.arm for numbered in records})
+    if len(arms) < 2:
+        raise DatasetError(f"{path} has one arm only, {arms[0]!r}: pairs need two.")
+    pairs: dict[int, dict[str, NumberedRecord]] = {}
+    for numbered in records:
+        record = numbered.record
+        pair = pairs.setdefault(record.pair, {})
+        if before := pair.get(record.arm):
+            raise DatasetError(
+                f"{path}, line {numbered.line}: pair {record.pair} has arm {record.arm!r} on line {before.line} too."
+            )
+        for other in pair.values():
+            for name in ("class_index", "class_name", "seed"):
+                theirs, ours = getattr(other.record, name), getattr(record, name)
+                if theirs != ours:
+                    raise DatasetError(
+                        f"{path}, line {numbered.line}: {name} is {ours!r}, but line {other.line} of the same pair has "
+                        f"{theirs!r}; a pair has one class and seed."
+                    )
+        pair[record.arm] = numbered
+    for index, pair in pairs.items():
+        if absent := [arm for arm in arms if arm not in pair]:
+            line = next(iter(pair.values())).line
+            raise DatasetError(f"{path}, line {line}: pair {index} has no image of arm {absent[0]!r}.")
+
+
+def load_images(path: Path, records: Sequence[NumberedRecord]) -> Iterator[tuple[ImageRecord, PillowImage.Image]]:
+    """Yield each record's image, all in one mode: grey where every file is grey, else colour.
+
+    Args:
+        path: the manifest; files are relative to its folder and must lie in it.
+        records: what `read_manifest` returned.
+
+    Yields:
+        The record and its decoded image, of mode L or RGB.
+
+    Raises:
+        DatasetError: a file is missing, not the one that sha256 tells, no image, transparent, or of another size than
+            its pair's first: with the line's number.
+    """
+    mode = "L" if all(_open(path, numbered).mode in GREY_MODES for numbered in records) else "RGB"
+    sizes: dict[int, tuple[tuple[int, int], int]] = {}
+    for numbered in records:
+        image = _open(path, numbered)
+        size, line = sizes.setdefault(numbered.record.pair, (image.size, numbered.line))
+        if image.size != size:
+            raise DatasetError(
+                f"{path}, line {numbered.line}: {numbered.record.file} is {image.size[0]}x{image.size[1]}, but line "
+                f"{line} of the same pair is {size[0]}x{size[1]}; raters could tell the arms apart by size."
+            )
+        yield numbered.record, image.convert(mode)
+
+
+def _open(path: Path, numbered: NumberedRecord) -> PillowImage.Image:
+    where, record = f"{path}, line {numbered.line}", numbered.record
+    file = (path.parent / record.file).resolve()
+    if not file.is_relative_to(path.parent.resolve()):
+        raise DatasetError(f"{where}: {record.file} lies outside the manifest's folder; put it there.")
+    if not file.is_file():
+        raise DatasetError(f"{where}: no file {record.file} in {path.parent}.")
+    if sha256_of(file) != record.sha256:
+        raise DatasetError(f"{where}: {record.file} is not the file that sha256 tells; make the manifest anew.")
+    try:
+        with PillowImage.open(file) as image:
+            image.load()
+            plain = image.copy()
+    except (OSError, SyntaxError, PillowImage.DecompressionBombError) as error:
+        raise DatasetError(f"{where}: {record.file} is no image that can be read ({error}).") from error
+    if plain.mode not in GREY_MODES | COLOUR_MODES or "transparency" in plain.info:
+        raise DatasetError(
+            f"{where}: {record.file} is transparent or of mode {plain.mode}; save it as 8-bit RGB or grey."
+        )
+    return plain
