@@ -30,7 +30,7 @@ Rows = list[dict[str, Any]]
 @pytest.fixture
 def rows(tmp_path: Path) -> Rows:
     """Two pairs of a GAN's and a diffusion model's images, with text chunks that name the model."""
-    made = []
+    made: Rows = []
     for pair in range(2):
         for shade, arm in enumerate(("gan", "ddpm")):
             info = PngInfo()

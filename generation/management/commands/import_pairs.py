@@ -15,8 +15,8 @@ class Command(GenerationCommand):
     """`manage.py import_pairs MANIFEST --name NAME`."""
 
     help = (
-        "Enter pairs from any generator: MANIFEST is a CSV pair,class_index,class_name,seed,arm,file,sha256, a line for "
-        "each image. The images are copied, encoded anew, so that nothing but pixels differs between arms."
+        "Enter pairs from any generator. MANIFEST is a CSV with a line for each image and the header "
+        "pair,class_index,class_name,seed,arm,file,sha256. The images are copied, encoded anew, so that nothing but pixels differs between arms."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
