@@ -16,7 +16,8 @@ class Command(GenerationCommand):
 
     help = (
         "Enter pairs from any generator. MANIFEST is a CSV with a line for each image and the header "
-        "pair,class_index,class_name,seed,arm,file,sha256. The images are copied, encoded anew, so that nothing but pixels differs between arms."
+        "pair,class_index,class_name,seed,arm,file,sha256. The images are copied, encoded anew, so that nothing but "
+        "pixels differs between arms."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
