@@ -66,6 +66,9 @@ def train_with_progress(
         smooth = _Smooth()
 
         def on_step(step: int, metrics: Metrics) -> bool:
+            if not bar.n:
+                # A resumed training's speed counts from where it resumed.
+                bar.initial = bar.n = step - 1
             bar.set_postfix({name: f"{value:.3f}" for name, value in smooth(metrics).items()}, refresh=False)
             bar.update(step - bar.n)
             return not interruption.asked
