@@ -88,6 +88,17 @@ def test_a_pairs_images_do_not_depend_on_its_batch(
         torch.testing.assert_close(alone[:, 0], together[:, place], atol=ROUNDING, rtol=0)
 
 
+def test_sharing_a_batch_changes_nothing_but_rounding(
+    unet: UNet, vanilla: TimeClassifier, robust: TimeClassifier, process: Process
+) -> None:
+    labels, guidances = torch.tensor([1, 2]), [Guidance(vanilla, 5.0), Guidance(robust, 5.0)]
+    last = []
+    for shared in (True, False):
+        noise = PairNoise(5, [0, 1], (3, 16, 16))
+        last.append(list(reverse_steps(unet, process, guidances, labels, noise.draw, shared=shared))[-1].x)
+    torch.testing.assert_close(last[0], last[1], atol=ROUNDING, rtol=0)
+
+
 def test_arms_at_scale_0_are_the_unguided_arm_to_the_bit(
     unet: UNet, vanilla: TimeClassifier, robust: TimeClassifier, process: Process
 ) -> None:
