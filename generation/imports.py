@@ -7,12 +7,12 @@ from pathlib import Path
 
 from django.db import transaction
 from django.utils import timezone
-from django.utils.text import slugify
 
 from generation.checkpoints import sha256_of
 from generation.errors import DatasetError, SettingsError
 from generation.manifests import ImageRecord, NumberedRecord, load_images, read_manifest
 from generation.models import GeneratedImage, GenerationRun
+from generation.services import check_name
 
 IMPORTED = "imported"
 
@@ -37,8 +37,7 @@ def import_pairs(
         SettingsError: the name is malformed or taken, or the folder exists.
         DatasetError: the manifest or an image is wrong, with the line's number.
     """
-    if not name or slugify(name) != name:
-        raise SettingsError(f"--name {name!r} cannot be: use small letters, digits and hyphens, as {slugify(name)!r}.")
+    check_name(name)
     if GenerationRun.objects.filter(name=name).exists():
         raise SettingsError(f"The name {name!r} is taken by other pairs: give --name another.")
     if folder.exists():

@@ -179,6 +179,8 @@ class _Networks:
 def _check_plan(plan: PairPlan) -> None:
     if plan.count < 1 or plan.batch_size < 1:
         raise SettingsError(f"{plan.count} pairs in batches of {plan.batch_size} cannot be: take at least 1 of each.")
+    if plan.seed >= 2**63:
+        raise SettingsError(f"seed = {plan.seed} cannot be: take a whole number below 2^63.")
     names = [arm.name for arm in plan.arms]
     if len(set(names)) < max(2, len(names)):
         raise SettingsError(f"Pairs need two arms of different names, not {', '.join(names) or 'none'}.")

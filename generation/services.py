@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
-from django.utils.text import slugify
 
 from generation.errors import SettingsError
 from generation.manifests import ImageRecord
@@ -34,8 +34,7 @@ def generate_pairs(
     Raises:
         GenerationError: a plan that cannot be, or a name that is taken by other pairs.
     """
-    if not name or slugify(name) != name:
-        raise SettingsError(f"--name {name!r} cannot be: use small letters, digits and hyphens, as {slugify(name)!r}.")
+    check_name(name)
     folder = folder.resolve()
     _check_name_is_free(plan, folder, name)
     records = make_pairs(plan, folder, device=device, on_step=on_step)
@@ -74,6 +73,21 @@ def record_runs(*, plan: PairPlan, folder: Path, name: str, device: torch.device
         run.save(update_fields=["completed_at"])
         runs.append(run)
     return runs
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that could not stand in an address.
+
+    Raises:
+        SettingsError: it has other characters than letters, digits, hyphens and underscores, or more than 80.
+    """
+    field = GenerationRun._meta.get_field("name")  # noqa: SLF001 -- documented, for all its underscore
+    try:
+        field.clean(name, None)
+    except ValidationError as error:
+        raise SettingsError(
+            f"--name {name!r} cannot be: use at most {field.max_length} letters, digits, hyphens and underscores."
+        ) from error
 
 
 def _check_name_is_free(plan: PairPlan, folder: Path, name: str) -> None:

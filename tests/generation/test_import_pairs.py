@@ -150,5 +150,5 @@ def test_a_name_is_taken_once(tmp_path: Path, rows: Rows) -> None:
     load(tmp_path, rows)
     with pytest.raises(CommandError, match="name 'others' is taken"):
         load(tmp_path, rows)
-    with pytest.raises(CommandError, match="use small letters"):
+    with pytest.raises(CommandError, match="use at most 80 letters"):
         load(tmp_path, rows, name="Other pairs")
