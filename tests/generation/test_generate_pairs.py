@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from generation import pairs
 from generation.models import GeneratedImage, GenerationRun
 from generation.presets import load_preset
+from survey.services import create_study
 
 pytestmark = pytest.mark.django_db
 
@@ -92,6 +93,21 @@ def test_the_same_classifier_and_scale_make_the_same_bytes(
     assert all(found[f"robust/{pair:06d}.png"] == found[f"vanilla/{pair:06d}.png"] for pair in range(5))
 
 
+def test_three_arms_share_their_noise_and_the_unguided_one_needs_no_classifier(
+    generate: Generate, tmp_path: Path
+) -> None:
+    generate(tmp_path / "zero", robust_scale=0.0, vanilla_scale=0.0)
+    generate(tmp_path / "three", arms=["vanilla", "unguided", "robust"])
+    for pair in range(5):
+        # Another number of arms is another batch, whose arithmetic may round otherwise.
+        difference = pixels(tmp_path / "three", "unguided", pair) - pixels(tmp_path / "zero", "robust", pair)
+        assert abs(difference).max() <= 1
+    assert [run.arm for run in GenerationRun.objects.filter(name="three")] == ["robust", "unguided", "vanilla"]
+    assert create_study(slug="three", pairs_name="three").pairs.count() == 5 * 3
+    generate(tmp_path / "two", arms=["unguided", "robust"], vanilla=Path("absent.safetensors"))
+    assert [run.arm for run in GenerationRun.objects.filter(name="two")] == ["robust", "unguided"]
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_the_batch_size_does_not_change_the_images(generate: Generate, tmp_path: Path, batch_size: int) -> None:
     generate(tmp_path / "two", batch_size=2)
@@ -164,6 +180,8 @@ def test_other_samplers_steps_and_precisions_work(generate: Generate, tmp_path: 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"arms": ["robust"]}, "need two arms of different names, not robust"),
+        ({"arms": ["robust", "robust"]}, "need two arms"),
         ({"classes": ["shirt"]}, "No class 'shirt' in preset tiny: it has hat"),
         ({"classes": ["3"]}, "No class '3'"),
         ({"classes": ["hat", "0"]}, "names a class twice"),

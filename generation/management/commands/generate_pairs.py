@@ -13,14 +13,15 @@ from generation.pairs import MANIFEST, ArmPlan, PairPlan, pretrained_checkpoint,
 from generation.presets import Preset, load_preset
 from generation.services import generate_pairs
 
-ARMS = ("robust", "vanilla")
+CLASSIFIERS = ("robust", "vanilla")
+UNGUIDED = "unguided"
 
 
 class Command(GenerationCommand):
     """`manage.py generate_pairs PRESET --count N --seed S --output DIR`."""
 
     help = (
-        "Make same-seed pairs: both arms start from the same noise and get the same noise at every step. Writes PNGs "
+        "Make same-seed pairs: all arms start from the same noise and get the same noise at every step. Writes PNGs "
         "and manifest.csv, and enters them for create_study. A killed run goes on with the same command."
     )
 
@@ -33,7 +34,14 @@ class Command(GenerationCommand):
         parser.add_argument("--name", help="the set's name for create_study; the output folder's, unless given")
         parser.add_argument("--classes", nargs="+", default=[], help="class names or indices; all, unless given")
         parser.add_argument("--diffusion", type=Path, help="U-Net checkpoint; the shipped one, unless given")
-        for arm in ARMS:
+        parser.add_argument(
+            "--arms",
+            nargs="+",
+            choices=[*CLASSIFIERS, UNGUIDED],
+            default=list(CLASSIFIERS),
+            help="two or three methods to compare; robust and vanilla, unless given",
+        )
+        for arm in CLASSIFIERS:
             parser.add_argument(f"--{arm}", type=Path, help=f"{arm} classifier; the shipped one, unless given")
             parser.add_argument(f"--{arm}-scale", type=float, help="guidance scale; the preset's, unless given")
         parser.add_argument("--steps", help="respacing: 250, ddim25 or 10,15,20; the preset's, unless given")
@@ -51,7 +59,7 @@ class Command(GenerationCommand):
             seed=options["seed"],
             classes=resolve_classes(preset, split_classes(preset, options["classes"])),
             diffusion=checkpoint_path(preset, "diffusion", options),
-            arms=tuple(arm_plan(preset, arm, options) for arm in ARMS),
+            arms=tuple(arm_plan(preset, arm, options) for arm in sorted(options["arms"])),
             respacing=preset.sampling.respacing if options["steps"] is None else str(options["steps"]),
             sampler=options["sampler"] or preset.sampling.sampler,
             precision=choose_precision(options["precision"], device),
@@ -85,6 +93,8 @@ def checkpoint_path(preset: Preset, kind: str, options: dict[str, Any]) -> Path:
 
 def arm_plan(preset: Preset, arm: str, options: dict[str, Any]) -> ArmPlan:
     """Return an arm as the options and the preset describe it."""
+    if arm == UNGUIDED:
+        return ArmPlan(name=arm, classifier=None, scale=0.0)
     scale = options[f"{arm}_scale"]
     return ArmPlan(
         name=arm,
