@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +69,18 @@ class PairPlan:
     precision: torch.dtype
     batch_size: int
 
-    def settings(self, arm: ArmPlan) -> dict[str, Any]:
-        """Return what decides an arm's pixels, as JSON has it; files by their content."""
+    @cached_property
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """What decides each arm's pixels, by the arm's name and as JSON has it; files by their content, read once."""
+        diffusion = sha256_of(self.diffusion)
+        return {arm.name: self._settings(arm, diffusion) for arm in self.arms}
+
+    def _settings(self, arm: ArmPlan, diffusion_sha256: str) -> dict[str, Any]:
         settings = {
             "preset": self.preset.as_dict(),
             "seed": self.seed,
             "classes": list(self.classes),
-            "diffusion_sha256": sha256_of(self.diffusion),
+            "diffusion_sha256": diffusion_sha256,
             "arm": arm.name,
             "classifier_sha256": sha256_of(arm.classifier) if arm.classifier else None,
             "scale": arm.scale,
@@ -188,7 +193,7 @@ def _check_plan(plan: PairPlan) -> None:
 
 def _claim_folder(plan: PairPlan, folder: Path) -> None:
     """Write the settings that the folder's images were made with, or compare with those that stand there."""
-    settings = {arm.name: plan.settings(arm) for arm in plan.arms}
+    settings = plan.settings
     path = folder / SETTINGS
     if not path.exists():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -51,7 +51,7 @@ def record_runs(*, plan: PairPlan, folder: Path, name: str, device: torch.device
             arm=arm.name,
             defaults={
                 "preset": plan.preset.name,
-                "settings": {**plan.settings(arm), "device": device.type, "torch": torch.__version__},
+                "settings": {**plan.settings[arm.name], "device": device.type, "torch": torch.__version__},
                 "directory": str(folder),
             },
         )
@@ -93,7 +93,7 @@ def check_name(name: str) -> None:
 def _check_name_is_free(plan: PairPlan, folder: Path, name: str) -> None:
     for run in GenerationRun.objects.filter(name=name):
         arm = next((arm for arm in plan.arms if arm.name == run.arm), None)
-        same = arm is not None and all(run.settings.get(key) == value for key, value in plan.settings(arm).items())
+        same = arm is not None and all(run.settings.get(key) == value for key, value in plan.settings[arm.name].items())
         if run.directory != str(folder) or not same:
             raise SettingsError(
                 f"The name {name!r} is taken by other pairs, in {run.directory}: give --name another, or make these "
