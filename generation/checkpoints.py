@@ -37,6 +37,7 @@ class Metadata:
         class_names: in the order of the class indices.
         step: training iterations done.
         dataset: the data set's name.
+        initial: SHA-256 of the checkpoint that the training began from; empty where it began from random weights.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class Metadata:
     class_names: tuple[str, ...]
     step: int
     dataset: str
+    initial: str = ""
 
 
 def load_diffusion(path: str | Path, preset: Preset) -> UNet:

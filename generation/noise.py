@@ -13,7 +13,7 @@ from torch import Tensor
 from generation.errors import SettingsError
 
 # Streams of different purposes never meet: each has a word of its own in its key.
-PAIR, LABELS, BATCHES, ITERATION = range(4)
+PAIR, LABELS, BATCHES, ITERATION, AUGMENTATION = range(5)
 
 
 def stream(seed: int, *key: int) -> np.random.Generator:

@@ -97,18 +97,27 @@ class Attack:
 
 @dataclass(frozen=True)
 class ClassifierTraining:
-    """AdamW; the learning rate falls linearly and would reach 0 at `anneal_iterations`."""
+    """AdamW; the learning rate falls linearly and would reach 0 at `anneal_iterations`.
+
+    With `random_crop` the shorter side is drawn from [size, size / 0.8] before a square is cut out; with `random_flip`
+    half of the images are mirrored. Neither is done to validation images.
+    """
 
     iterations: int
     batch_size: int
     learning_rate: float
     weight_decay: float
     anneal_iterations: int
+    random_crop: bool = False
+    random_flip: bool = False
 
 
 @dataclass(frozen=True)
 class DiffusionTraining:
-    """AdamW with an exponential moving average of the weights; constant rate without `anneal_iterations`."""
+    """AdamW with an exponential moving average of the weights; constant rate without `anneal_iterations`.
+
+    With `random_flip` half of the images are mirrored, and so are the generated ones.
+    """
 
     iterations: int
     batch_size: int
@@ -116,6 +125,7 @@ class DiffusionTraining:
     ema_rate: float
     weight_decay: float = 0.0
     anneal_iterations: int | None = None
+    random_flip: bool = False
 
 
 @dataclass(frozen=True)

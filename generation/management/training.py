@@ -13,6 +13,7 @@ from generation.devices import choose_device
 from generation.errors import PresetError
 from generation.management.options import Interruption, add_computing, at_least
 from generation.presets import ClassifierTraining, DiffusionTraining, Preset
+from generation.training.augmentation import Augmentation
 from generation.training.loop import Metrics, Objective, Recipe
 from generation.training.session import Session, train
 
@@ -29,6 +30,7 @@ def add_training(parser: CommandParser) -> None:
     parser.add_argument("--learning-rate", type=float, help="at the start; the preset's, unless given")
     parser.add_argument("--seed", type=at_least(0), default=0, help="decides weights, order, timesteps and noise")
     parser.add_argument("--save-every", type=at_least(1), default=500, help="iterations between checkpoints")
+    parser.add_argument("--initial", type=Path, help="begin from this checkpoint's weights, with a new optimiser")
     parser.add_argument("--resume", action="store_true", help="continue an interrupted training in --output")
     add_computing(parser)
 
@@ -53,6 +55,10 @@ def recipe_from(
         weight_decay=settings.weight_decay,
         ema_rate=settings.ema_rate if isinstance(settings, DiffusionTraining) else None,
         seed=options["seed"],
+        augmentation=Augmentation(
+            random_crop=isinstance(settings, ClassifierTraining) and settings.random_crop,
+            random_flip=settings.random_flip,
+        ),
     )
 
 
@@ -81,6 +87,7 @@ def train_with_progress(
             objective,
             device=choose_device(options["device"]),
             resume=options["resume"],
+            initial=options["initial"],
             on_step=on_step,
         )
     if trainer.step < recipe.iterations:

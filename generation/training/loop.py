@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from generation import noise
 from generation.datasets import LabelledImages, to_unit_range
 from generation.errors import DatasetError, GenerationError, SettingsError
+from generation.training.augmentation import NONE, Augmentation, augment, draw_augmentation
 
 Metrics = dict[str, float]
 # (network, x_0, label, generator) -> (loss, what the progress bar shows)
@@ -36,7 +37,8 @@ class Recipe:
         anneal_iterations: where the linearly falling rate would reach 0; None keeps it constant.
         weight_decay: AdamW's.
         ema_rate: decay of the average of the weights; None keeps no average.
-        seed: decides the order of the images, the timesteps and the noise.
+        seed: decides the order of the images, their augmentation, the timesteps and the noise.
+        augmentation: what may happen to a training image.
     """
 
     iterations: int
@@ -46,6 +48,7 @@ class Recipe:
     weight_decay: float
     ema_rate: float | None
     seed: int
+    augmentation: Augmentation = NONE
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of the iteration after `step` finished ones."""
@@ -113,7 +116,10 @@ class Trainer:
 
     def _iterate(self, data: LabelledImages, objective: Objective) -> Metrics:
         chosen = torch.from_numpy(batch_indices(self.recipe.seed, self.step, self.recipe.batch_size, len(data)))
-        x_0 = to_unit_range(data.images[chosen].to(self.device))
+        draws = draw_augmentation(
+            self.recipe.augmentation, self.recipe.seed, self.step, len(chosen), data.images.shape[-1]
+        )
+        x_0 = to_unit_range(augment(data.images[chosen], draws).to(self.device))
         label = data.labels[chosen].to(self.device)
         generator = noise.torch_generator(self.device, self.recipe.seed, noise.ITERATION, self.step)
         # Dropout knows no generator but torch's global one.

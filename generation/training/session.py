@@ -6,9 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from generation.checkpoints import Metadata, read_state, save_network, write_atomically
+from generation.checkpoints import (
+    Metadata,
+    load_classifier,
+    load_diffusion,
+    read_state,
+    save_network,
+    sha256_of,
+    write_atomically,
+)
 from generation.datasets import LabelledImages
 from generation.errors import CheckpointError
 from generation.presets import Preset
@@ -51,6 +59,7 @@ def train(
     *,
     device: torch.device,
     resume: bool,
+    initial: Path | None = None,
     on_step: Callable[[int, Metrics], bool],
 ) -> Trainer:
     """Train into a folder, saving on the way and at the end.
@@ -63,24 +72,28 @@ def train(
         objective: what to minimise.
         device: where to compute.
         resume: continue from the folder's state.
+        initial: the checkpoint whose weights a new training begins from; a resumed one must have begun from it.
         on_step: called after each iteration; where it says False, the training is saved and stops.
 
     Returns:
         The trainer as the last iteration left it.
 
     Raises:
-        CheckpointError: nothing to resume from, the state is of another training, a training is already there, or
-            a checkpoint cannot be written (the one before stays).
+        CheckpointError: nothing to resume from, the state is of another training, a training is already there, the
+            initial checkpoint is missing or of another network, or a checkpoint cannot be written (the one before
+            stays).
         GenerationError: as `Trainer.run`.
     """
-    trainer = Trainer(network, recipe, device)
-    identity = _identity(session, recipe)
-    if resume:
-        _restore(session, trainer, identity)
-    elif session.state.exists():
+    if not resume and session.state.exists():
         raise CheckpointError(
             f"{session.folder} already holds a training: --resume continues it, or take another folder."
         )
+    identity = _identity(session, recipe, initial)
+    if initial and not resume:
+        network.load_state_dict(_initial_weights(session, initial))
+    trainer = Trainer(network, recipe, device)
+    if resume:
+        identity = _restore(session, trainer, identity)
 
     def stepped(step: int, metrics: Metrics) -> bool:
         goes_on = on_step(step, metrics)
@@ -93,10 +106,17 @@ def train(
     return trainer
 
 
-def _identity(session: Session, recipe: Recipe) -> dict[str, Any]:
-    """What a state and the training that resumes it must share."""
+def _initial_weights(session: Session, initial: Path) -> dict[str, Tensor]:
+    load = load_diffusion if session.kind == "diffusion" else load_classifier
+    return load(initial, session.preset).state_dict()
+
+
+def _identity(session: Session, recipe: Recipe, initial: Path | None) -> dict[str, Any]:
+    """What a state and the training that resumes it must share; `initial` only where it is given again."""
     preset = session.preset.as_dict()
+    begun_from = {"initial": sha256_of(initial)} if initial else {}
     return {
+        **begun_from,
         "kind": session.kind,
         "seed": recipe.seed,
         "batch_size": recipe.batch_size,
@@ -105,14 +125,17 @@ def _identity(session: Session, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _restore(session: Session, trainer: Trainer, identity: dict[str, Any]) -> None:
+def _restore(session: Session, trainer: Trainer, identity: dict[str, Any]) -> dict[str, Any]:
+    """Continue from the folder's state; return the identity that it carries."""
     state = read_state(session.state)
+    found: dict[str, Any] = state.get("identity", {})
     for key, value in identity.items():
-        if state.get("identity", {}).get(key) != value:
+        if found.get(key) != value:
             raise CheckpointError(
                 f"{session.state} is of another training: its {key} differs. Resume with the settings it began with."
             )
     trainer.restore(state)
+    return found
 
 
 def _save(session: Session, trainer: Trainer, identity: dict[str, Any], dataset: str) -> None:
@@ -123,6 +146,7 @@ def _save(session: Session, trainer: Trainer, identity: dict[str, Any], dataset:
         class_names=image.class_names,
         step=trainer.step,
         dataset=dataset,
+        initial=identity.get("initial", ""),
     )
     state = {**trainer.state(), "identity": identity}
     write_atomically(session.state, lambda temporary: torch.save(state, temporary))

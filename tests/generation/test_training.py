@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import itertools
 import math
 from pathlib import Path
@@ -210,6 +211,37 @@ def test_a_state_of_another_training_is_refused(tiny_path: Path, data: Path, tmp
     tiny_path.write_text(tiny_path.read_text().replace("depth = 1", "depth = 2"))
     with pytest.raises(CommandError, match="its network differs"):
         train("vanilla", tiny_path, data, tmp_path / "out", resume=True)
+
+
+def test_a_training_begins_from_a_checkpoints_weights_and_says_so(
+    tiny_path: Path, data: Path, tmp_path: Path, weights: dict[str, Path]
+) -> None:
+    out = tmp_path / "out"
+    # So small a step leaves every weight where it began, to rounding.
+    train("vanilla", tiny_path, data, out, initial=weights["vanilla"], iterations=1, learning_rate=1e-12)
+    begun = load_file(weights["vanilla"])
+    for name, tensor in load_file(out / "vanilla.safetensors").items():
+        torch.testing.assert_close(tensor, begun[name], msg=name)
+    sha256 = hashlib.sha256(weights["vanilla"].read_bytes()).hexdigest()
+    metadata = read_metadata(out / "vanilla.safetensors")
+    assert metadata is not None
+    assert metadata.initial == sha256
+    train("vanilla", tiny_path, data, out, resume=True, iterations=2)
+    metadata = read_metadata(out / "vanilla.safetensors")
+    assert metadata is not None
+    assert (metadata.initial, metadata.step) == (sha256, 2)
+    with pytest.raises(CommandError, match="its initial differs"):
+        train("vanilla", tiny_path, data, out, resume=True, initial=weights["robust"])
+
+
+def test_a_training_does_not_begin_from_another_network(
+    tiny_path: Path, data: Path, tmp_path: Path, weights: dict[str, Path]
+) -> None:
+    with pytest.raises(CommandError, match="does not fit preset tiny"):
+        train("vanilla", tiny_path, data, tmp_path / "out", initial=weights["diffusion"])
+    with pytest.raises(CommandError, match="No checkpoint"):
+        train("vanilla", tiny_path, data, tmp_path / "out", initial=tmp_path / "none.safetensors")
+    assert not (tmp_path / "out").exists()
 
 
 def test_fewer_images_of_data_than_labels_do_not_pass_silently(tiny: Preset) -> None:
