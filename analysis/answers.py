@@ -12,6 +12,18 @@ A frame of answers has one row per answer and these columns, in this order:
 | response_ms | Int64 | from shown to answered, in milliseconds; may be missing |
 | position | Int64 | place in this rater's order; may be missing |
 | class_name | str | the class that both images were asked for; may be missing |
+
+A survey that knows more adds some of these (`EXTRA`). Every statistic works without them:
+
+| column | dtype | meaning; what a missing column or value stands for |
+| --- | --- | --- |
+| kind | str | `ordinary`, `catch`, `repeat` or `practice`; ordinary |
+| expected | str | on a catch trial, the one right choice: `left`, `right` or `same`; not known |
+| flags | str | what the survey holds against this rater, in a few words, split by `;`; nothing |
+
+Preferences are counted over ordinary answers only (`ordinary`): a rater gives at most one per pair. A repeat bears the
+name of the pair that it shows again, and is only ever compared with the first answer to it. Catch and practice trials
+say how carefully a rater answers, and nothing of the arms.
 """
 
 import csv
@@ -27,7 +39,10 @@ import pandas as pd
 REQUIRED = ("rater", "pair", "left_arm", "right_arm", "choice")
 OPTIONAL = ("answered_at", "response_ms", "position", "class_name")
 COLUMNS = (*REQUIRED, *OPTIONAL)
+EXTRA = ("kind", "expected", "flags")
+KINDS = ("ordinary", "catch", "repeat", "practice")
 CHOICES = ("left", "right", "same")
+WORDS = {"kind": KINDS, "expected": CHOICES}
 RESERVED_ARM = "none"
 CHUNK = 65_536
 
@@ -44,14 +59,14 @@ def read_answers(path: Path) -> pd.DataFrame:
 
     The file is CSV in UTF-8 (a byte order mark is fine) whose header names at least
     `rater,pair,left_arm,right_arm,choice`, in any order; `answered_at` (ISO 8601; without an offset it is taken as
-    UTC), `response_ms`, `position` and `class_name` are optional, and so is a value in them. Other columns are
-    ignored. Blanks around a name or a value do not count, and blank lines are skipped.
+    UTC), `response_ms`, `position`, `class_name` and those of `EXTRA` are optional, and so is a value in them. Other
+    columns are ignored. Blanks around a name or a value do not count, and blank lines are skipped.
 
     Args:
         path: The file.
 
     Returns:
-        A frame of answers, in the file's order, with all of `COLUMNS`.
+        A frame of answers, in the file's order, with all of `COLUMNS` and those of `EXTRA` that the file has.
 
     Raises:
         AnswersError: With the file's own line number (the header is line 1) where one line is at fault.
@@ -79,7 +94,21 @@ def parse_answers(data: bytes) -> pd.DataFrame:
     if not len(lines):
         message = f"the file has no answers: nothing follows the header on line {header_line}"
         raise AnswersError(message)
-    return _typed(pd.DataFrame({name: _trimmed(columns[name], len(lines)) for name in COLUMNS}), lines)
+    names = [*COLUMNS, *(name for name in EXTRA if name in places)]
+    return _typed(pd.DataFrame({name: _trimmed(columns[name], len(lines)) for name in names}), lines)
+
+
+def ordinary(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the answers that count for preferences: those whose kind is ordinary or missing."""
+    if "kind" not in frame:
+        return frame
+    kind = frame["kind"]
+    return frame[(kind.isna() | (kind == "ordinary")).to_numpy(dtype=bool)]
+
+
+def of_kind(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Return the answers of one kind other than ordinary; none of a frame without that column."""
+    return frame[(frame["kind"] == kind).to_numpy(dtype=bool)] if "kind" in frame else frame.iloc[:0]
 
 
 def _records(text: str) -> Iterator[tuple[int, list[str]]]:
@@ -102,7 +131,7 @@ def _columns(
 ) -> tuple[np.ndarray, dict[str, list[str]]]:
     """Return the records' lines and, per known column, their cells; absent columns are empty."""
     lines: list[int] = []
-    columns: dict[str, list[str]] = {name: [] for name in COLUMNS}
+    columns: dict[str, list[str]] = {name: [] for name in (*COLUMNS, *EXTRA)}
     while chunk := list(islice(records, CHUNK)):
         for line, cells in chunk:
             if len(cells) != width and (len(cells) < width or any(map(str.strip, cells[width:]))):
@@ -130,7 +159,7 @@ def _places(header: Sequence[str], line: int) -> dict[str, int]:
         if name in places:
             message = f"line {line}: the column {name!r} is there twice; keep one"
             raise AnswersError(message)
-        if name in COLUMNS:
+        if name in COLUMNS or name in EXTRA:
             places[name] = place
     missing = [name for name in REQUIRED if name not in places]
     if missing:
@@ -152,6 +181,7 @@ def _typed(frame: pd.DataFrame, lines: np.ndarray) -> pd.DataFrame:
         _duplicate(frame, lines),
         _other_arms(frame, lines),
         *(_bad_number(frame[name], lines) for name in ("response_ms", "position")),
+        *(_bad_word(frame[name], known, lines) for name, known in WORDS.items() if name in frame),
     ]
     times, bad_time = _times(frame["answered_at"], lines)
     found = [problem for problem in (*problems, bad_time) if problem is not None]
@@ -162,7 +192,7 @@ def _typed(frame: pd.DataFrame, lines: np.ndarray) -> pd.DataFrame:
         answered_at=times,
         response_ms=_whole_numbers(frame["response_ms"]),
         position=_whole_numbers(frame["position"]),
-        class_name=frame["class_name"].where(frame["class_name"] != ""),
+        **{name: frame[name].where(frame[name] != "") for name in ("class_name", *EXTRA) if name in frame},
     )
 
 
@@ -200,16 +230,18 @@ def _arm_problems(frame: pd.DataFrame, lines: np.ndarray) -> Iterator[_Problem]:
 
 
 def _duplicate(frame: pd.DataFrame, lines: np.ndarray) -> _Problem:
-    """Find the first answer by a rater who has answered that pair before."""
+    """Find the first ordinary answer by a rater who has answered that pair before."""
     keys = frame[["rater", "pair"]].apply(lambda column: pd.factorize(column)[0])
 
     def say(row: int) -> str:
         rater, pair = frame["rater"].iloc[row], frame["pair"].iloc[row]
-        same = (keys["rater"] == keys["rater"].iloc[row]) & (keys["pair"] == keys["pair"].iloc[row])
+        same = (keys["rater"] == keys["rater"].iloc[row]) & (keys["pair"] == keys["pair"].iloc[row]) & counted
         before = int(lines[np.flatnonzero(same.to_numpy())[0]])
         return f"rater {rater!r} has already answered pair {pair!r} on line {before}; keep one of the two"
 
-    return _first(keys.duplicated(), lines, say)
+    counted = (frame["kind"].isin(["", "ordinary"])) if "kind" in frame else pd.Series(data=True, index=frame.index)
+    again = keys[counted].duplicated().reindex(frame.index, fill_value=False)
+    return _first(again, lines, say)
 
 
 def _other_arms(frame: pd.DataFrame, lines: np.ndarray) -> _Problem:
@@ -238,6 +270,14 @@ def _bad_number(column: pd.Series, lines: np.ndarray) -> _Problem:
         bad,
         lines,
         lambda row: f"{column.name} {column.iloc[row]!r} is not a whole number, 0 or more; mend it or leave it empty",
+    )
+
+
+def _bad_word(column: pd.Series, known: Sequence[str], lines: np.ndarray) -> _Problem:
+    return _first(
+        (column != "") & ~column.isin(known),
+        lines,
+        lambda row: f"{column.name} {column.iloc[row]!r} is none of {', '.join(known)}; mend it or leave it empty",
     )
 
 
@@ -276,4 +316,5 @@ def _with_text_times(frame: pd.DataFrame) -> pd.DataFrame:
     text = pd.Series(
         np.datetime_as_string(times.dt.tz_localize(None).to_numpy(), unit="us"), index=frame.index, dtype=str
     )
-    return frame[list(COLUMNS)].assign(answered_at=(text + "Z").where(times.notna()))
+    names = [*COLUMNS, *(name for name in EXTRA if name in frame)]
+    return frame[names].assign(answered_at=(text + "Z").where(times.notna()))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.answers import ordinary
 from analysis.preference import THRESHOLDS, ThresholdRow, pair_counts, percent, threshold_table
 from analysis.significance import Significance, parse_confidence, side_choice
 
@@ -144,6 +145,7 @@ def build_report(
     """
     confidence = parse_confidence(confidence)
     thresholds = tuple(thresholds)
+    frame = ordinary(frame)
     counts = pair_counts(frame)
     groups = {(str(key[0]), str(key[1])): group for key, group in counts.groupby(["first_arm", "second_arm"])}
     if not groups and len(set(arms)) == 2:

@@ -5,7 +5,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.answers import COLUMNS, AnswersError, parse_answers, read_answers, write_csv, write_json
+from analysis.answers import (
+    COLUMNS,
+    AnswersError,
+    of_kind,
+    ordinary,
+    parse_answers,
+    read_answers,
+    write_csv,
+    write_json,
+)
 
 HEADER = "rater,pair,left_arm,right_arm,choice"
 FULL = f"{HEADER},answered_at,response_ms,position,class_name"
@@ -185,3 +194,39 @@ def test_what_is_written_is_read_back() -> None:
 def test_json_has_null_for_what_is_missing() -> None:
     frame = parse_answers(f"{HEADER}\n{GOOD}\n".encode())
     assert '"answered_at":null' in write_json(frame)
+
+
+EXTRAS = f"{HEADER},kind,expected,flags"
+
+
+def test_trials_of_other_kinds_are_read_and_do_not_count_as_ordinary() -> None:
+    lines = [
+        "r1,0,robust,vanilla,left,ordinary,,",
+        "r1,1,robust,vanilla,right,,,",
+        "r1,0,vanilla,robust,right,repeat,,",
+        "r1,c0,real,noise,left,catch,left,too fast;straight-lining",
+    ]
+    frame = parse_answers("\n".join([EXTRAS, *lines]).encode())
+    assert ordinary(frame)["pair"].tolist() == ["0", "1"]
+    assert of_kind(frame, "repeat")["pair"].tolist() == ["0"]
+    assert of_kind(frame, "catch")["expected"].tolist() == ["left"]
+    assert frame["flags"].iloc[3] == "too fast;straight-lining"
+    pd.testing.assert_frame_equal(parse_answers(write_csv(frame).encode()), frame)
+
+
+def test_a_file_without_kinds_is_all_ordinary() -> None:
+    frame = parse_answers(f"{HEADER}\nr1,0,robust,vanilla,left\n".encode())
+    assert len(ordinary(frame)) == 1
+    assert of_kind(frame, "catch").empty
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("r1,0,robust,vanilla,left,other,,", "line 2: kind 'other' is none of ordinary, catch, repeat, practice"),
+        ("r1,0,robust,vanilla,left,catch,up,", "line 2: expected 'up' is none of left, right, same"),
+    ],
+)
+def test_an_unknown_kind_or_expected_choice_is_named(line: str, says: str) -> None:
+    with pytest.raises(AnswersError, match=says):
+        parse_answers(f"{EXTRAS}\n{line}\n".encode())
