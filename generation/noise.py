@@ -5,12 +5,15 @@ device, the order or a resume. It is drawn on the processor, so that every devic
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from generation.errors import SettingsError
+
+T = TypeVar("T")
 
 # Streams of different purposes never meet: each has a word of its own in its key.
 PAIR, LABELS, BATCHES, ITERATION, AUGMENTATION = range(5)
@@ -57,13 +60,13 @@ class PairNoise:
         return torch.from_numpy(np.stack(noise))
 
 
-def choose_labels(seed: int, pair_indices: Sequence[int], classes: Sequence[int]) -> list[int]:
+def choose_labels(seed: int, pair_indices: Sequence[int], classes: Sequence[T]) -> list[T]:
     """Return each pair's class: every class once in random order, then again in another, and so on.
 
     Args:
         seed: the run's seed.
         pair_indices: the pairs.
-        classes: the classes to take, without repetition.
+        classes: the classes to take, or combinations of classes, without repetition.
 
     Returns:
         A class for each pair; it depends on the seed, the pair's index and the list of classes only.

@@ -6,7 +6,7 @@ that was killed and resumed ends with the bytes of one that was not.
 
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,10 +22,11 @@ from generation.diffusion.process import Process
 from generation.diffusion.sampler import reverse_steps
 from generation.diffusion.schedule import build_schedule, respaced
 from generation.errors import CheckpointError, SettingsError
-from generation.guidance.score import Guidance
+from generation.guidance.score import Guidance, label_tensor
 from generation.manifests import ImageRecord, manifest_text
 from generation.noise import PairNoise, choose_labels
 from generation.presets import Preset, SamplerName
+from generation.targets import Target
 
 MANIFEST = "manifest.csv"
 SETTINGS = "settings.json"
@@ -49,7 +50,7 @@ class PairPlan:
         preset: the experiment.
         count: how many pairs.
         seed: with a pair's index it decides the pair's noise and class.
-        classes: class indices to take, in equal shares.
+        classes: classes, or combinations of classes, to take in equal shares.
         diffusion: the U-Net's file.
         arms: two or more.
         respacing: which timesteps to visit.
@@ -61,7 +62,7 @@ class PairPlan:
     preset: Preset
     count: int
     seed: int
-    classes: tuple[int, ...]
+    classes: tuple[Target, ...]
     diffusion: Path
     arms: tuple[ArmPlan, ...]
     respacing: str
@@ -79,7 +80,7 @@ class PairPlan:
         settings = {
             "preset": self.preset.as_dict(),
             "seed": self.seed,
-            "classes": list(self.classes),
+            "classes": [target.setting for target in self.classes],
             "diffusion_sha256": diffusion_sha256,
             "arm": arm.name,
             "classifier_sha256": sha256_of(arm.classifier) if arm.classifier else None,
@@ -103,30 +104,6 @@ def pretrained_checkpoint(preset: Preset, kind: str) -> Path:
     if not path.is_file():
         raise CheckpointError(f"No {kind} weights are shipped for preset {preset.name}: give --{kind} FILE.")
     return path
-
-
-def resolve_classes(preset: Preset, names: Sequence[str]) -> tuple[int, ...]:
-    """Turn class names (any case) or indices into indices; none means all classes.
-
-    Raises:
-        SettingsError: a class that the preset does not have, or one twice.
-    """
-    image = preset.image
-    if not names:
-        return tuple(range(image.classes))
-    known = {name.casefold(): index for index, name in enumerate(image.class_names)}
-    chosen = []
-    for name in names:
-        index = known.get(name.strip().casefold())
-        if index is None and name.strip().isascii() and name.strip().isdigit():
-            index = int(name)
-        if index is None or index >= image.classes:
-            has = ", ".join(image.class_names[:10]) or f"the indices 0 to {image.classes - 1}"
-            raise SettingsError(f"No class {name!r} in preset {preset.name}: it has {has}.")
-        chosen.append(index)
-    if len(set(chosen)) < len(chosen):
-        raise SettingsError(f"--classes names a class twice: {', '.join(names)}.")
-    return tuple(chosen)
 
 
 def make_pairs(
@@ -246,12 +223,12 @@ def _sample_batch(
 ) -> Iterator[Tensor]:
     """Yield (A, N, C, H, W) images after each step; the last are the finished ones."""
     image = plan.preset.image
-    labels = choose_labels(plan.seed, batch, plan.classes)
+    targets = [target.classes for target in choose_labels(plan.seed, batch, plan.classes)]
     steps = reverse_steps(
         networks.unet,
         process,
         networks.guidances,
-        torch.tensor(labels, device=device),
+        label_tensor(targets, image.classes, device),
         PairNoise(plan.seed, batch, (image.channels, image.size, image.size)).draw,
         sampler=plan.sampler,
         conditional=plan.preset.diffusion.class_conditional,
@@ -284,17 +261,17 @@ def png_bytes(image: Tensor) -> bytes:
 
 
 def _records(plan: PairPlan, folder: Path) -> list[ImageRecord]:
-    labels = choose_labels(plan.seed, range(plan.count), plan.classes)
+    targets = choose_labels(plan.seed, range(plan.count), plan.classes)
     return [
         ImageRecord(
             pair=index,
-            class_index=label,
-            class_name=plan.preset.image.name_of(label),
+            class_index=target.index,
+            class_name=target.name,
             seed=plan.seed,
             arm=arm.name,
             file=_file(arm, index),
             sha256=sha256_of(folder / _file(arm, index)),
         )
-        for index, label in enumerate(labels)
+        for index, target in enumerate(targets)
         for arm in plan.arms
     ]

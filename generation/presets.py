@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from generation.classes import check_class_names, find_class
 from generation.errors import PresetError
 
 PRESETS = Path(__file__).resolve().parent / "presets"
@@ -25,16 +26,29 @@ SamplerName = Literal["ddpm", "ddim"]
 
 @dataclass(frozen=True)
 class Image:
-    """Square images of `size` pixels with `channels` channels, in `classes` classes."""
+    """Square images of `size` pixels with `channels` channels, in `classes` classes.
+
+    Attributes:
+        class_names: in the order of the class indices; empty where the preset names none.
+        synonyms: other names of classes, to theirs.
+        class_orders: where networks for these classes are known to count them in several orders: each order's name, to
+            all classes' names in it. One of them is the order of `class_names`.
+    """
 
     size: int
     channels: int
     classes: int
     class_names: tuple[str, ...] = ()
+    synonyms: dict[str, str] = field(default_factory=dict)
+    class_orders: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def name_of(self, class_index: int) -> str:
         """Return the class's name, or `class 7` where the preset names none."""
         return self.class_names[class_index] if self.class_names else f"class {class_index}"
+
+    def index_of(self, name: str) -> int | None:
+        """Return the class of that name or synonym, in any case where no two differ by it; None if there is none."""
+        return find_class(name, self.class_names, self.synonyms)
 
 
 @dataclass(frozen=True)
@@ -151,7 +165,12 @@ class Preset:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the preset as plain values, for JSON; `preset_from_dict` reads it back."""
-        return dataclasses.asdict(self)
+        table = dataclasses.asdict(self)
+        # Presets without these read as they did before these were known.
+        for key in ("synonyms", "class_orders"):
+            if not table["image"][key]:
+                del table["image"][key]
+        return table
 
 
 def shipped_presets() -> list[str]:
@@ -233,6 +252,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 -- one ret
         return _read(hint, value, where)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_value(typing.get_args(hint)[0], item, where) for item in value)
+    if origin is dict and isinstance(value, dict):
+        return {key: _value(typing.get_args(hint)[1], item, f"{where}.{key}") for key, item in value.items()}
     if origin is Literal and value in typing.get_args(hint):
         return value
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
@@ -248,6 +269,8 @@ def _describe(hint: Any) -> str:  # noqa: ANN401 -- a type, or a typing form
         return " or ".join(repr(choice) for choice in typing.get_args(hint))
     if origin is tuple:
         return f"a list of {_describe(typing.get_args(hint)[0])}"
+    if origin is dict:
+        return f"a section of keys, each {_describe(typing.get_args(hint)[1])}"
     return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(hint, str(hint))
 
 
@@ -263,7 +286,8 @@ def _check(preset: Preset) -> None:
         ("training.diffusion", preset.training.diffusion),
     ):
         _check_positive(section, part)
-    _check_names(preset.image)
+    image = preset.image
+    check_class_names(image.classes, image.class_names, image.synonyms, image.class_orders)
     _check_network(preset, "diffusion", preset.diffusion)
     _check_network(preset, "classifier", preset.classifier)
     if (preset.diffusion.heads is None) == (preset.diffusion.head_channels is None):
@@ -294,17 +318,6 @@ def _check_positive(section: str, part: object) -> None:
                 continue
             if not number < float("inf") or number < 0 or (number == 0 and f.name not in MAY_BE_ZERO):
                 raise PresetError(f"{section}.{f.name} = {value!r} cannot be: give positive, finite numbers.")
-
-
-def _check_names(image: Image) -> None:
-    if not image.class_names:
-        return
-    if len(image.class_names) != image.classes:
-        raise PresetError(
-            f"image.class_names has {len(image.class_names)} names for {image.classes} classes: give one name a class."
-        )
-    if len(set(image.class_names)) != image.classes or not all(name.strip() for name in image.class_names):
-        raise PresetError("image.class_names must be different and not empty.")
 
 
 def _check_network(preset: Preset, section: str, network: Diffusion | Classifier) -> None:

@@ -8,10 +8,8 @@ from torch import Tensor
 
 from generation.diffusion.process import Prediction, Process
 from generation.errors import SettingsError
-from generation.guidance.score import Guidance
+from generation.guidance.score import Guidance, Predict, predict_for_classes
 from generation.presets import SamplerName
-
-Predict = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 # Measured by benchmarks/arms.py: on a processor, one batch of all arms is up to 1.2 times faster than a batch for each
 # arm while the batch is small, and up to 1.2 times slower beyond about this many images.
@@ -52,7 +50,7 @@ def reverse_steps(
         unet: (x_t, timestep, label or None) -> output; sees all arms in one batch where that is faster.
         process: over the respaced timesteps.
         guidances: one for each of the A arms.
-        label: (N,) class indices, the same for every arm.
+        label: (N,) class indices, the same for every arm; or several classes an image, as `guidance.score` has it.
         draw_noise: gives (N, C, H, W) standard normal noise: x_T, then each step's, in order.
         sampler: `ddpm`, ancestral sampling; or `ddim`.
         eta: DDIM's share of ancestral noise, 0 to 1; with 0 no noise is drawn after x_T.
@@ -74,7 +72,7 @@ def reverse_steps(
     x_t = draw_noise().to(device)
     images = len(x_t)
     x_t = x_t.repeat(arms, 1, 1, 1)
-    labels = label.repeat(arms)
+    labels = torch.cat([label] * arms)
     if shared is None:
         shared = device.type != "cpu" or len(x_t) <= CPU_SHARED_IMAGES
     batch = len(x_t) if shared else images
@@ -101,7 +99,7 @@ def _call_unet(unet: Predict, x_t: Tensor, timestep: Tensor, label: Tensor | Non
     outputs = []
     for start in range(0, len(x_t), batch):
         rows = slice(start, start + batch)
-        outputs.append(unet(x_t[rows], timestep[rows], None if label is None else label[rows]))
+        outputs.append(predict_for_classes(unet, x_t[rows], timestep[rows], None if label is None else label[rows]))
     return torch.cat(outputs)
 
 

@@ -15,6 +15,7 @@ from generation import pairs
 from generation.models import GeneratedImage, GenerationRun
 from generation.presets import load_preset
 from survey.services import create_study
+from tests.generation.conftest import TINY
 
 pytestmark = pytest.mark.django_db
 
@@ -166,6 +167,57 @@ def test_classes_are_taken_by_name_or_index(generate: Generate, tmp_path: Path) 
     assert (tmp_path / "named" / "manifest.csv").read_bytes() == (tmp_path / "numbered" / "manifest.csv").read_bytes()
     names = set(GeneratedImage.objects.filter(run__name="named").values_list("class_name", flat=True))
     assert names == {"bag", "shoe, left"}
+
+
+def test_several_classes_at_once_have_a_name_and_number_of_their_own_and_come_back(
+    generate: Generate, tmp_path: Path
+) -> None:
+    generate(tmp_path / "set", count=4, classes=["bag+hat", "shoe, left"])
+    with (tmp_path / "set" / "manifest.csv").open(newline="") as file:
+        kinds = {(line["class_index"], line["class_name"]) for line in csv.DictReader(file)}
+    # Three classes have 0 to 2, so the combination has 3.
+    assert kinds == {("3", "hat + bag"), ("1", "shoe, left")}
+    assert json.loads((tmp_path / "set" / "settings.json").read_text())["robust"]["classes"] == [[0, 2], 1]
+    call_command("import_pairs", str(tmp_path / "set" / "manifest.csv"), name="set-again", stdout=StringIO())
+    for name in ("set", "set-again"):
+        images = GeneratedImage.objects.filter(run__name=name)
+        assert set(images.values_list("class_index", "class_name")) == {(3, "hat + bag"), (1, "shoe, left")}
+        assert create_study(slug=name, pairs_name=name).pairs.filter(class_name="hat + bag").count() == 2
+
+
+def test_several_classes_pull_an_unguided_image_between_theirs_only_where_the_network_is_told(
+    generate: Generate, tmp_path: Path, weights: dict[str, Path]
+) -> None:
+    generate(tmp_path / "hat", count=2, classes=["hat"], robust_scale=0.0)
+    generate(tmp_path / "both", count=2, classes=["hat+bag"], robust_scale=0.0)
+    assert any((pixels(tmp_path / "hat", "robust", i) != pixels(tmp_path / "both", "robust", i)).any() for i in (0, 1))
+    unconditional = tmp_path / "unconditional.toml"
+    unconditional.write_text(TINY.replace("heads = 2", "heads = 2\nclass_conditional = false"))
+    path = tmp_path / "unconditional.safetensors"
+    tensors = load_file(weights["diffusion"])
+    del tensors["label_emb.weight"]
+    save_file(tensors, path)
+    for name, classes in (("one", ["hat"]), ("two", ["hat+bag"])):
+        generate(
+            tmp_path / name,
+            unconditional,
+            count=2,
+            classes=classes,
+            diffusion=path,
+            robust_scale=0.0,
+            vanilla_scale=300.0,
+        )
+    for pair in (0, 1):
+        assert np.array_equal(pixels(tmp_path / "one", "robust", pair), pixels(tmp_path / "two", "robust", pair))
+        assert (pixels(tmp_path / "one", "vanilla", pair) != pixels(tmp_path / "two", "vanilla", pair)).any()
+
+
+def test_one_classifier_in_both_arms_at_other_scales_differs(
+    generate: Generate, tmp_path: Path, weights: dict[str, Path]
+) -> None:
+    generate(tmp_path / "scales", robust=weights["vanilla"], vanilla_scale=1.0, robust_scale=100.0)
+    found = content(tmp_path / "scales")
+    assert any(found[f"robust/{pair:06d}.png"] != found[f"vanilla/{pair:06d}.png"] for pair in range(5))
 
 
 @pytest.mark.parametrize("options", [{"sampler": "ddim"}, {"steps": "2,3"}, {"precision": "bf16"}, {"steps": "ddim10"}])

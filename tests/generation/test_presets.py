@@ -31,6 +31,7 @@ def test_a_preset_mirrors_its_file(tiny_path: Path) -> None:
 def test_a_preset_survives_its_plain_values(tiny_path: Path) -> None:
     preset = load_preset(tiny_path)
     assert preset_from_dict(preset.as_dict()) == preset
+    assert preset_from_dict(load_preset("cifar10").as_dict()) == load_preset("cifar10")
 
 
 def test_training_and_attack_may_be_absent(tmp_path: Path) -> None:
@@ -43,6 +44,32 @@ def test_training_and_attack_may_be_absent(tmp_path: Path) -> None:
 
 def test_an_unnamed_class_is_called_by_its_index() -> None:
     assert load_preset("imagenet128").image.name_of(207) == "class 207"
+
+
+def test_a_preset_without_orders_and_synonyms_is_written_as_if_there_were_no_such_keys() -> None:
+    assert set(load_preset("fashion32").as_dict()["image"]) == {"size", "channels", "classes", "class_names"}
+    assert {"synonyms", "class_orders"} < set(load_preset("cifar10").as_dict()["image"])
+
+
+def test_cifar10_orders_are_the_published_codes_and_the_data_sets() -> None:
+    image = load_preset("cifar10").image
+    folders, torchvision = image.class_orders["folders"], image.class_orders["torchvision"]
+    assert list(folders) == sorted(folders)
+    assert list(torchvision) == sorted(torchvision)
+    assert image.class_names == folders
+    assert [image.index_of(name) for name in torchvision] == [7, 1, 0, 2, 3, 4, 5, 6, 8, 9]
+
+
+def test_a_class_is_found_in_any_case_unless_two_names_differ_by_it(tmp_path: Path) -> None:
+    image = load_preset(edited(tmp_path, '"bag"]', '"HAT"]\nsynonyms = {cap = "hat"}')).image
+    assert [image.index_of(name) for name in ("hat", "HAT", " Shoe, Left", "CAP", "Hat", "bag")] == [
+        0,
+        2,
+        1,
+        0,
+        None,
+        None,
+    ]
 
 
 def test_an_unknown_preset_lists_the_shipped_ones() -> None:
@@ -73,6 +100,21 @@ def test_broken_toml_is_refused(tmp_path: Path) -> None:
         ("heads = 2\n", "", r"either heads or head_channels"),
         ('"bag"]', '"bag", "coat"]', r"4 names for 3 classes"),
         ('"bag"]', '"hat"]', r"must be different"),
+        ('"bag"]', '"bag"]\nsynonyms = {cap = "cup"}', r"image.synonyms.cap = 'cup' must give a class"),
+        ('"bag"]', '"bag"]\nsynonyms = {hat = "bag"}', r"image.synonyms.hat = 'bag' must give a class"),
+        ('"bag"]', '"bag"]\nsynonyms = {cap = 1}', r"image.synonyms.cap = 1 cannot be: expected a text"),
+        ('"bag"]', '"bag"]\nsynonyms = "cap"', r"image.synonyms = 'cap' cannot be: expected a section"),
+        ('"bag"]', '"bag"]\nclass_orders = {a = ["hat", "bag"]}', r"class_orders.a must have every class"),
+        (
+            '"bag"]',
+            '"bag"]\nclass_orders = {a = ["bag", "hat", "shoe, left"]}',
+            r"must have the order of class_names too",
+        ),
+        (
+            'class_names = ["hat", "shoe, left", "bag"]',
+            "class_orders = {}\nsynonyms = {a = 'b'}",
+            r"need image.class_names",
+        ),
         (
             'threat_model = "l2"',
             'threat_model = "l1"',

@@ -9,9 +9,10 @@ from tqdm import tqdm
 
 from generation.devices import choose_device, choose_precision
 from generation.management.options import GenerationCommand, add_computing, at_least
-from generation.pairs import MANIFEST, ArmPlan, PairPlan, pretrained_checkpoint, resolve_classes
+from generation.pairs import MANIFEST, ArmPlan, PairPlan, pretrained_checkpoint
 from generation.presets import Preset, load_preset
 from generation.services import generate_pairs
+from generation.targets import resolve_targets
 
 CLASSIFIERS = ("robust", "vanilla")
 UNGUIDED = "unguided"
@@ -32,7 +33,12 @@ class Command(GenerationCommand):
         parser.add_argument("--seed", type=at_least(0), required=True, help="decides the noise, with the pair's index")
         parser.add_argument("--output", type=Path, required=True, help="folder for the images and the manifest")
         parser.add_argument("--name", help="the set's name for create_study; the output folder's, unless given")
-        parser.add_argument("--classes", nargs="+", default=[], help="class names or indices; all, unless given")
+        parser.add_argument(
+            "--classes",
+            nargs="+",
+            default=[],
+            help="class names or indices, or several at once as sneaker+bag; every class, unless given",
+        )
         parser.add_argument("--diffusion", type=Path, help="U-Net checkpoint; the shipped one, unless given")
         parser.add_argument(
             "--arms",
@@ -57,7 +63,7 @@ class Command(GenerationCommand):
             preset=preset,
             count=options["count"],
             seed=options["seed"],
-            classes=resolve_classes(preset, split_classes(preset, options["classes"])),
+            classes=resolve_targets(preset, options["classes"]),
             diffusion=checkpoint_path(preset, "diffusion", options),
             arms=tuple(arm_plan(preset, arm, options) for arm in sorted(options["arms"])),
             respacing=preset.sampling.respacing if options["steps"] is None else str(options["steps"]),
@@ -78,12 +84,6 @@ class Command(GenerationCommand):
             except KeyboardInterrupt:
                 raise CommandError("Interrupted: the same command goes on where this one stopped.") from None
         self.stdout.write(f"{plan.count} pairs named {name!r}: {folder / MANIFEST}")
-
-
-def split_classes(preset: Preset, texts: list[str]) -> list[str]:
-    """Split `--classes sneaker,bag` at its commas, but not a name that has one itself."""
-    known = {name.casefold() for name in preset.image.class_names}
-    return [part for text in texts for part in ([text] if text.casefold() in known else text.split(","))]
 
 
 def checkpoint_path(preset: Preset, kind: str, options: dict[str, Any]) -> Path:
