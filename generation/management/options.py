@@ -1,5 +1,6 @@
 """What the commands of this room share: options, errors in one line, a good moment to stop."""
 
+import math
 import signal
 from collections.abc import Callable
 from types import FrameType
@@ -45,6 +46,18 @@ def at_least(least: int) -> Callable[[str], int]:
 
     number.__name__ = f"whole number of at least {least}"
     return number
+
+
+def positive(text: str) -> float:
+    """Argparse's type of a positive, finite number: `0.5`, `1e-3`, or a fraction as `8/255`."""
+    above, _, below = text.partition("/")
+    divisor = float(below or 1)
+    if not divisor or not 0 < float(above) / divisor < math.inf:
+        raise ValueError
+    return float(above) / divisor
+
+
+positive.__name__ = "positive number"
 
 
 class Interruption:

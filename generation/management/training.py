@@ -11,7 +11,7 @@ from tqdm import tqdm
 from generation.datasets import load_dataset
 from generation.devices import choose_device
 from generation.errors import PresetError
-from generation.management.options import Interruption, add_computing, at_least
+from generation.management.options import Interruption, add_computing, at_least, positive
 from generation.presets import ClassifierTraining, DiffusionTraining, Preset
 from generation.training.augmentation import Augmentation
 from generation.training.loop import Metrics, Objective, Recipe
@@ -27,7 +27,7 @@ def add_training(parser: CommandParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoint and the resume state")
     parser.add_argument("--iterations", type=at_least(1), help="the preset's, unless given")
     parser.add_argument("--batch-size", type=at_least(1), help="the preset's, unless given")
-    parser.add_argument("--learning-rate", type=float, help="at the start; the preset's, unless given")
+    parser.add_argument("--learning-rate", type=positive, help="at the start; the preset's, unless given")
     parser.add_argument("--seed", type=at_least(0), default=0, help="decides weights, order, timesteps and noise")
     parser.add_argument("--save-every", type=at_least(1), default=500, help="iterations between checkpoints")
     parser.add_argument("--initial", type=Path, help="begin from this checkpoint's weights, with a new optimiser")

@@ -11,7 +11,7 @@ from generation.diffusion.process import Process
 from generation.diffusion.schedule import build_schedule
 from generation.errors import PresetError
 from generation.guidance.classifier import build_classifier
-from generation.management.options import GenerationCommand, at_least
+from generation.management.options import GenerationCommand, at_least, positive
 from generation.management.training import add_training, recipe_from, train_with_progress
 from generation.presets import Attack, Preset, load_preset
 from generation.training.classifier import classifier_objective
@@ -31,11 +31,15 @@ class Command(GenerationCommand):
         parser.add_argument("--kind", choices=["robust", "vanilla"], required=True, help="robust: against an attack")
         parser.add_argument("--threat-model", choices=["l2", "linf"], help="the preset's, unless given")
         parser.add_argument(
-            "--epsilon", type=float, help="attack radius in [-1, 1] pixel units; the preset's, unless given"
+            "--epsilon",
+            type=positive,
+            help="attack radius in [-1, 1] pixel units, 8/255 say; the preset's, unless given",
         )
         parser.add_argument("--attack-steps", type=at_least(1), help="the preset's, unless given")
         parser.add_argument(
-            "--step-size", type=float, help="of the attack; the preset's, or 2.5 epsilon / steps where those are given"
+            "--step-size",
+            type=positive,
+            help="of the attack; the preset's, or 2.5 epsilon / steps where those are given",
         )
 
     def run(self, **options: Any) -> None:  # noqa: ANN401 -- argparse's values
@@ -61,7 +65,7 @@ def attack_from(preset: Preset, options: dict[str, Any]) -> Attack:
     """Return the preset's attack with the command line's changes.
 
     Raises:
-        PresetError: neither the preset nor the options say what the attack is.
+        PresetError: neither the preset nor the options say what the attack is, or only another norm is given.
     """
     given = {
         "threat_model": options["threat_model"],
@@ -70,6 +74,11 @@ def attack_from(preset: Preset, options: dict[str, Any]) -> Attack:
         "step_size": options["step_size"],
     }
     before = dataclasses.asdict(preset.attack) if preset.attack else {}
+    if given["epsilon"] is None and before and given["threat_model"] not in (None, before["threat_model"]):
+        raise PresetError(
+            f"--threat-model {given['threat_model']}: preset {preset.name}'s radius {before['epsilon']} is of "
+            f"{before['threat_model']}; give --epsilon too."
+        )
     values = {**before, **{key: value for key, value in given.items() if value is not None}}
     if given["step_size"] is None and any(value is not None for value in given.values()) and "steps" in values:
         values["step_size"] = STEP_SHARE * values.get("epsilon", 0.0) / values["steps"]
