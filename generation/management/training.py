@@ -9,11 +9,11 @@ from torch import nn
 from tqdm import tqdm
 
 from generation.datasets import load_dataset
+from generation.datasets.augmentation import Augmentation
 from generation.devices import choose_device
 from generation.errors import PresetError
 from generation.management.options import Interruption, add_computing, at_least, positive
 from generation.presets import ClassifierTraining, DiffusionTraining, Preset
-from generation.training.augmentation import Augmentation
 from generation.training.loop import Metrics, Objective, Recipe
 from generation.training.session import Session, train
 

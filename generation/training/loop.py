@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from generation import noise
 from generation.datasets import LabelledImages, to_unit_range
+from generation.datasets.augmentation import NONE, Augmentation, draw_augmentation
 from generation.errors import DatasetError, GenerationError, SettingsError
-from generation.training.augmentation import NONE, Augmentation, augment, draw_augmentation
 
 Metrics = dict[str, float]
 # (network, x_0, label, generator) -> (loss, what the progress bar shows)
@@ -115,12 +115,11 @@ class Trainer:
                 return
 
     def _iterate(self, data: LabelledImages, objective: Objective) -> Metrics:
-        chosen = torch.from_numpy(batch_indices(self.recipe.seed, self.step, self.recipe.batch_size, len(data)))
-        draws = draw_augmentation(
-            self.recipe.augmentation, self.recipe.seed, self.step, len(chosen), data.images.shape[-1]
-        )
-        x_0 = to_unit_range(augment(data.images[chosen], draws).to(self.device))
-        label = data.labels[chosen].to(self.device)
+        recipe = self.recipe
+        rows = batch_indices(recipe.seed, self.step, recipe.batch_size, len(data))
+        draws = draw_augmentation(recipe.augmentation, recipe.seed, self.step, recipe.batch_size, data.size)
+        images, label = data.batch(rows, draws)
+        x_0, label = to_unit_range(images.to(self.device)), label.to(self.device)
         generator = noise.torch_generator(self.device, self.recipe.seed, noise.ITERATION, self.step)
         # Dropout knows no generator but torch's global one.
         torch.manual_seed(generator.initial_seed())

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from generation.datasets import load_dataset
+from generation.datasets.augmentation import Augmentation, Draws, augment, draw_augmentation
 from generation.guidance.classifier import build_classifier
 from generation.presets import Preset
-from generation.training.augmentation import Augmentation, Draws, augment, draw_augmentation
 from generation.training.loop import Recipe, Trainer
 
 ALL = Augmentation(random_crop=True, random_flip=True)

@@ -1,98 +1,59 @@
-"""Labelled images from files, in memory, as the networks take them."""
+"""IDX files, MNIST's form: Fashion-MNIST comes in four of them."""
 
 import gzip
 import struct
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from generation.errors import DatasetError
 from generation.presets import Image
 
-Split = Literal["train", "test"]
-
-IDX_FILES: dict[Split, tuple[str, str]] = {
+IDX_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 IDX_UINT8 = 0x08
 
 
-@dataclass(frozen=True)
-class LabelledImages:
-    """A data set's split.
-
-    Attributes:
-        name: the data set's name, for the checkpoint's metadata.
-        images: (N, C, H, W) uint8.
-        labels: (N,) int64 class indices.
-    """
-
-    name: str
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def subset(self, count: int) -> "LabelledImages":
-        """Return the first `count` images."""
-        return LabelledImages(self.name, self.images[:count], self.labels[:count])
+def is_idx(folder: Path) -> bool:
+    """Whether any of the four files is in a folder."""
+    return any(_candidate(folder, name) for names in IDX_FILES.values() for name in names)
 
 
-def to_unit_range(images: Tensor) -> Tensor:
-    """Map uint8 pixels to float32 in [-1, 1]."""
-    return images.float() / 127.5 - 1
-
-
-def to_bytes(images: Tensor) -> Tensor:
-    """Map pixels in [-1, 1] to uint8, cutting what leaves the range: 127.5 (x + 1), truncated."""
-    return ((images + 1) * 127.5).clamp(0, 255).to(torch.uint8)
-
-
-def load_dataset(folder: Path, image: Image, split: Split) -> LabelledImages:
-    """Read a folder of IDX files (MNIST's form), gzipped or not, padded with black to the preset's size.
+def read_idx_split(folder: Path, image: Image, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read a split, padded with black to the preset's size.
 
     Args:
         folder: holds `train-images-idx3-ubyte[.gz]` and its three companions.
-        image: the preset's image section; sizes, channels and classes are checked against it.
+        image: the preset's image section.
         split: `train` or `test`.
 
     Returns:
-        The split's images and labels.
+        (N, 1, size, size) uint8 images and (N,) uint8 labels.
 
     Raises:
-        DatasetError: a file is missing, truncated, or not what the preset describes.
+        DatasetError: a file is missing or broken, or the images are not of the preset's size and channels.
     """
-    if not folder.is_dir():
-        raise DatasetError(f"No folder {folder}: give the folder that holds the data set's files.")
     images_path, labels_path = (_find(folder, name) for name in IDX_FILES[split])
     images, labels = _read_idx(images_path, 3), _read_idx(labels_path, 1)
     if len(images) != len(labels):
         raise DatasetError(f"{images_path} has {len(images)} images, {labels_path} has {len(labels)} labels.")
-    if not len(images):
-        raise DatasetError(f"{images_path} holds no images.")
     if image.channels != 1:
         raise DatasetError(f"{images_path} has 1 channel, the preset has {image.channels}: take a preset with 1.")
-    if int(labels.max()) >= image.classes:
-        raise DatasetError(f"{labels_path} has the label {labels.max()}, but the preset has {image.classes} classes.")
-    return LabelledImages(
-        name=folder.resolve().name,
-        images=torch.from_numpy(_pad(images, image.size, images_path)[:, None]),
-        labels=torch.from_numpy(labels.astype(np.int64)),
-    )
+    return _pad(images, image.size, images_path)[:, None], labels
+
+
+def _candidate(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
 def _find(folder: Path, name: str) -> Path:
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.is_file():
-            return path
-    raise DatasetError(f"{folder} has no {name}.gz: it must hold the four IDX files of the data set.")
+    path = _candidate(folder, name)
+    if path is None:
+        raise DatasetError(f"{folder} has no {name}.gz: it must hold the four IDX files of the data set.")
+    return path
 
 
 def _read_idx(path: Path, dimensions: int) -> np.ndarray:

@@ -33,6 +33,8 @@ class Augmentation:
 
 
 NONE = Augmentation()
+# A place that crop_offsets makes the middle, rounded down.
+MIDDLE = 0.5 - 1e-9
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,19 @@ def draw_augmentation(augmentation: Augmentation, seed: int, step: int, batch_si
     Returns:
         Each image's draws. The flips do not depend on whether there are crops, nor the other way round.
     """
+    plain = unaugmented(batch_size, size)
     stream = noise.stream(seed, noise.AUGMENTATION, step)
     flips = stream.random(batch_size) < 0.5
     sides = stream.integers(size, math.ceil(size / LEAST_SHOWN), batch_size, endpoint=True)
     places = stream.random((batch_size, 2))
     if not augmentation.random_crop:
-        sides, places = np.full_like(sides, size), np.zeros_like(places)
-    return Draws(sides, places, flips & augmentation.random_flip)
+        sides, places = plain.sides, plain.places
+    return Draws(sides, places, flips if augmentation.random_flip else plain.flips)
+
+
+def unaugmented(count: int, size: int) -> Draws:
+    """Return what leaves images as they are: of `size`, the middle, not mirrored."""
+    return Draws(np.full(count, size), np.full((count, 2), MIDDLE), np.zeros(count, dtype=bool))
 
 
 def augment(images: Tensor, draws: Draws) -> Tensor:
