@@ -169,8 +169,8 @@ class ImageFiles:
 
     def path(self, row: int) -> Path:
         """Return where an image is."""
-        name, file = self.files.classes[self.files.labels[row]], os.fsdecode(bytes(self.files.files[row]))
-        return self.files.root / name / file
+        name: str = self.files.classes[self.files.labels[row]]
+        return self.files.root / name / os.fsdecode(bytes(self.files.files[row]))
 
     def _read(self, row: int, draws: Draws) -> np.ndarray:
         try:

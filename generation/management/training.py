@@ -1,6 +1,7 @@
 """What the two training commands share."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,15 @@ SMOOTHING = 0.98
 def add_training(parser: CommandParser) -> None:
     """Add the options that both training commands have."""
     parser.add_argument("preset", help="a shipped preset's name, or a TOML file's path")
-    parser.add_argument("--data", type=Path, required=True, help="folder with the data set's files")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="folder with Fashion-MNIST's or CIFAR-10's files, or with a folder of images for each class",
+    )
+    parser.add_argument(
+        "--skip-corrupt", action="store_true", help="name images that cannot be read and go on with others"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoint and the resume state")
     parser.add_argument("--iterations", type=at_least(1), help="the preset's, unless given")
     parser.add_argument("--batch-size", type=at_least(1), help="the preset's, unless given")
@@ -66,7 +75,8 @@ def train_with_progress(
     kind: str, preset: Preset, network: nn.Module, recipe: Recipe, objective: Objective, options: dict[str, Any]
 ) -> str:
     """Train under a progress bar; Ctrl-C saves and stops. Returns a closing line."""
-    data = load_dataset(options["data"], preset.image, "train")
+    on_corrupt = _report_corrupt if options["skip_corrupt"] else None
+    data = load_dataset(options["data"], preset.image, "train", on_corrupt=on_corrupt)
     session = Session(options["output"], kind, preset, options["save_every"])
     with Interruption() as interruption, tqdm(total=recipe.iterations, desc=kind, unit="it") as bar:
         smooth = _Smooth()
@@ -93,6 +103,10 @@ def train_with_progress(
     if trainer.step < recipe.iterations:
         return f"Stopped at iteration {trainer.step}; {session.state} is saved: the same command with --resume goes on."
     return f"Trained {trainer.step} iterations: {session.checkpoint}"
+
+
+def _report_corrupt(path: Path, reason: str) -> None:
+    tqdm.write(f"{path} is skipped, for it cannot be read: {reason}", file=sys.stderr)
 
 
 @dataclasses.dataclass

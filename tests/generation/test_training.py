@@ -2,6 +2,7 @@ import dataclasses
 import hashlib
 import itertools
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from django.core.management import CommandError, call_command
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image as Pillow
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -232,6 +234,21 @@ def test_a_training_begins_from_a_checkpoints_weights_and_says_so(
     assert (metadata.initial, metadata.step) == (sha256, 2)
     with pytest.raises(CommandError, match="its initial differs"):
         train("vanilla", tiny_path, data, out, resume=True, initial=weights["robust"])
+
+
+def test_a_training_on_class_folders_skips_corrupt_images_only_on_request(
+    tiny_path: Path, tiny: Preset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index, name in enumerate(tiny.image.class_names):
+        (tmp_path / "heap" / name).mkdir(parents=True)
+        for number in range(6):
+            Pillow.new("L", (9, 12), 80 * index + number).save(tmp_path / "heap" / name / f"{number}.png")
+    for path in (tmp_path / "heap" / "hat").glob("[0-3].png"):
+        path.write_bytes(b"")
+    with pytest.raises(CommandError, match=r"heap/hat/\d.png cannot be read .* --skip-corrupt"):
+        train("vanilla", tiny_path, tmp_path / "heap", tmp_path / "out")
+    train("vanilla", tiny_path, tmp_path / "heap", tmp_path / "out", skip_corrupt=True)
+    assert re.search(r"hat/[0-3]\.png is skipped, for it cannot be read", capsys.readouterr().err)
 
 
 def test_a_training_does_not_begin_from_another_network(
