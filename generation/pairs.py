@@ -6,7 +6,7 @@ that was killed and resumed ends with the bytes of one that was not.
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,7 +16,7 @@ import torch
 from PIL import Image as PillowImage
 from torch import Tensor
 
-from generation.checkpoints import load_classifier, load_diffusion, sha256_of, write_atomically
+from generation.checkpoints import load_classifier, load_diffusion, settle_classes, sha256_of, write_atomically
 from generation.datasets import to_bytes
 from generation.diffusion.process import Process
 from generation.diffusion.sampler import reverse_steps
@@ -57,6 +57,7 @@ class PairPlan:
         sampler: `ddpm` or `ddim`.
         precision: of the networks.
         batch_size: pairs made at once.
+        class_order: which of the preset's orders the classes of networks are in that do not name them.
     """
 
     preset: Preset
@@ -69,6 +70,7 @@ class PairPlan:
     sampler: SamplerName
     precision: torch.dtype
     batch_size: int
+    class_order: str | None = None
 
     @cached_property
     def settings(self) -> dict[str, dict[str, Any]]:
@@ -90,8 +92,16 @@ class PairPlan:
             "precision": str(self.precision).removeprefix("torch."),
             "batch_size": self.batch_size,
         }
+        if self.class_order is not None:
+            settings["class_order"] = self.class_order
         plain: dict[str, Any] = json.loads(json.dumps(settings))
         return plain
+
+
+def knowing_classes(preset: Preset, diffusion: Path, arms: Sequence[ArmPlan]) -> list[Path]:
+    """Return the files of those networks for which it matters how classes are counted."""
+    unet = [diffusion] if preset.diffusion.class_conditional else []
+    return unet + [arm.classifier for arm in arms if arm.classifier]
 
 
 def pretrained_checkpoint(preset: Preset, kind: str) -> Path:
@@ -151,11 +161,15 @@ class _Networks:
     """The plan's networks on their device."""
 
     def __init__(self, plan: PairPlan, device: torch.device) -> None:
-        self.unet = load_diffusion(plan.diffusion, plan.preset).to(device)
-        self.guidances = []
-        for arm in plan.arms:
-            classifier = load_classifier(arm.classifier, plan.preset).to(device) if arm.classifier else None
-            self.guidances.append(Guidance(classifier, arm.scale))
+        preset = settle_classes(plan.preset, knowing_classes(plan.preset, plan.diffusion, plan.arms), plan.class_order)
+        self.unet = load_diffusion(plan.diffusion, preset, class_order=plan.class_order, device=device)
+        classifiers = {
+            path: load_classifier(path, preset, class_order=plan.class_order, device=device)
+            for path in {arm.classifier for arm in plan.arms if arm.classifier}
+        }
+        self.guidances = [
+            Guidance(classifiers[arm.classifier] if arm.classifier else None, arm.scale) for arm in plan.arms
+        ]
 
 
 def _check_plan(plan: PairPlan) -> None:

@@ -35,6 +35,16 @@ def add_computing(parser: CommandParser) -> None:
     )
 
 
+def add_class_order(parser: CommandParser) -> None:
+    """Add `--class-order`."""
+    parser.add_argument(
+        "--class-order",
+        metavar="NAME",
+        help="which of the preset's class orders checkpoints are in that do not carry their class names, as published "
+        "ones don't; cifar10's are folders and torchvision",
+    )
+
+
 def at_least(least: int) -> Callable[[str], int]:
     """Return an argparse type: a whole number of at least `least`."""
 

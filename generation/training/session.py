@@ -14,6 +14,7 @@ from generation.checkpoints import (
     load_diffusion,
     read_state,
     save_network,
+    settle_classes,
     sha256_of,
     write_atomically,
 )
@@ -108,7 +109,9 @@ def train(
 
 def _initial_weights(session: Session, initial: Path) -> dict[str, Tensor]:
     load = load_diffusion if session.kind == "diffusion" else load_classifier
-    return load(initial, session.preset).state_dict()
+    told_no_class = session.kind == "diffusion" and not session.preset.diffusion.class_conditional
+    preset = session.preset if told_no_class else settle_classes(session.preset, [initial])
+    return load(initial, preset).state_dict()
 
 
 def _identity(session: Session, recipe: Recipe, initial: Path | None) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from typing import Any
 from django.core.management.base import CommandParser
 from tqdm import tqdm
 
-from generation.checkpoints import load_classifier, read_metadata
+from generation.checkpoints import load_classifier, read_metadata, settle_classes
 from generation.datasets import load_dataset
 from generation.devices import choose_device, choose_precision
 from generation.diffusion.process import Process
 from generation.diffusion.schedule import build_schedule
 from generation.errors import CheckpointError
-from generation.management.options import GenerationCommand, add_computing, at_least
+from generation.management.options import GenerationCommand, add_class_order, add_computing, at_least
 from generation.presets import Attack, Preset, load_preset, preset_from_dict
 from generation.training.evaluation import BucketAccuracy, evaluate_buckets, timestep_buckets
 
@@ -40,6 +40,7 @@ class Command(GenerationCommand):
         parser.add_argument("--batch-size", type=at_least(1), default=250, help="images at once")
         parser.add_argument("--seed", type=at_least(0), default=0, help="decides timesteps and noise")
         parser.add_argument("--json", action="store_true", help="print JSON")
+        add_class_order(parser)
         add_computing(parser)
 
     def run(self, **options: Any) -> None:  # noqa: ANN401 -- argparse's values
@@ -54,9 +55,9 @@ class Command(GenerationCommand):
                 self.stdout.write(f"  {bucket.first:>4}-{bucket.last:<4}  {bucket.clean:7.1%}  {bucket.attacked:7.1%}")
 
     def _evaluate(self, path: Path, options: dict[str, Any]) -> list[BucketAccuracy]:
-        preset = preset_of(path, options["preset"])
+        preset = settle_classes(preset_of(path, options["preset"]), [path], options["class_order"])
         device = choose_device(options["device"])
-        classifier = load_classifier(path, preset).to(device)
+        classifier = load_classifier(path, preset, class_order=options["class_order"], device=device)
         data = load_dataset(options["data"], preset.image, "test")
         data = data.subset(options["images"] or len(data))
         buckets = timestep_buckets(options["buckets"], preset.schedule.timesteps)
@@ -84,7 +85,7 @@ def preset_of(path: Path, named: str | None) -> Preset:
     """
     if named:
         return load_preset(named)
-    metadata = read_metadata(path) if path.is_file() else None
+    metadata = read_metadata(path)
     if metadata is None:
-        raise CheckpointError(f"{path} carries no preset: check the path, or say which with --preset.")
+        raise CheckpointError(f"{path} carries no preset: say which with --preset.")
     return preset_from_dict(metadata.preset)

@@ -7,9 +7,10 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils.text import slugify
 from tqdm import tqdm
 
+from generation.checkpoints import settle_classes
 from generation.devices import choose_device, choose_precision
-from generation.management.options import GenerationCommand, add_computing, at_least
-from generation.pairs import MANIFEST, ArmPlan, PairPlan, pretrained_checkpoint
+from generation.management.options import GenerationCommand, add_class_order, add_computing, at_least
+from generation.pairs import MANIFEST, ArmPlan, PairPlan, knowing_classes, pretrained_checkpoint
 from generation.presets import Preset, load_preset
 from generation.services import generate_pairs
 from generation.targets import resolve_targets
@@ -50,6 +51,7 @@ class Command(GenerationCommand):
         for arm in CLASSIFIERS:
             parser.add_argument(f"--{arm}", type=Path, help=f"{arm} classifier; the shipped one, unless given")
             parser.add_argument(f"--{arm}-scale", type=float, help="guidance scale; the preset's, unless given")
+        add_class_order(parser)
         parser.add_argument("--steps", help="respacing: 250, ddim25 or 10,15,20; the preset's, unless given")
         parser.add_argument("--sampler", choices=["ddpm", "ddim"], help="the preset's, unless given")
         parser.add_argument("--batch-size", type=at_least(1), default=8, help="pairs made at once")
@@ -59,17 +61,21 @@ class Command(GenerationCommand):
         """Make the pairs."""
         preset = load_preset(options["preset"])
         device = choose_device(options["device"])
+        diffusion = checkpoint_path(preset, "diffusion", options)
+        arms = tuple(arm_plan(preset, arm, options) for arm in sorted(options["arms"]))
+        preset = settle_classes(preset, knowing_classes(preset, diffusion, arms), options["class_order"])
         plan = PairPlan(
             preset=preset,
             count=options["count"],
             seed=options["seed"],
             classes=resolve_targets(preset, options["classes"]),
-            diffusion=checkpoint_path(preset, "diffusion", options),
-            arms=tuple(arm_plan(preset, arm, options) for arm in sorted(options["arms"])),
+            diffusion=diffusion,
+            arms=arms,
             respacing=preset.sampling.respacing if options["steps"] is None else str(options["steps"]),
             sampler=options["sampler"] or preset.sampling.sampler,
             precision=choose_precision(options["precision"], device),
             batch_size=options["batch_size"],
+            class_order=options["class_order"],
         )
         folder = options["output"]
         name = options["name"] or slugify(folder.resolve().name)
