@@ -2,13 +2,13 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from PIL import Image as PillowImage
 
-from generation.checkpoints import sha256_of
+from generation.checkpoints import sha256_of, write_atomically
 from generation.errors import DatasetError
 
 COLUMNS = ("pair", "class_index", "class_name", "seed", "arm", "file", "sha256")
@@ -37,13 +37,16 @@ class NumberedRecord:
     record: ImageRecord
 
 
-def manifest_text(records: Sequence[ImageRecord]) -> str:
-    """Return a manifest as CSV."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(record) for record in records)
-    return buffer.getvalue()
+def write_manifest(path: Path, records: Iterable[ImageRecord]) -> None:
+    """Write a manifest as CSV, a record at a time."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(asdict(record) for record in records)
+
+    write_atomically(path, write)
 
 
 def read_manifest(path: Path) -> list[NumberedRecord]:

@@ -6,12 +6,15 @@ from django.db import models
 
 
 class GenerationRun(models.Model):
-    """One arm of a named set of pairs, with everything that decided its pixels."""
+    """One arm of a named set of pairs: what decided its pixels, and what documents their making."""
 
     name = models.SlugField(max_length=80, help_text="The set of pairs; its arms share it.")
     arm = models.SlugField(max_length=40, help_text="The method: robust, vanilla, unguided, ...")
     preset = models.CharField(max_length=200)
-    settings = models.JSONField(default=dict, help_text="Every setting, weights' sha256 included.")
+    settings = models.JSONField(default=dict, help_text="What decides the pixels, weights' sha256 included.")
+    sessions = models.JSONField(
+        default=list, help_text="Who computed it, with which code and libraries, and when: an entry for each session."
+    )
     directory = models.CharField(max_length=500, help_text="Absolute folder that `file` is under.")
     created_at = models.DateTimeField(auto_now_add=True)
     completed_at = models.DateTimeField(null=True, blank=True)

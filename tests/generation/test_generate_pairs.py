@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from PIL import Image as PillowImage
 from safetensors.torch import load_file, save_file
 
-from generation import pairs
+from generation.folders import ImageFolder
 from generation.models import GeneratedImage, GenerationRun
 from generation.presets import load_preset
 from survey.services import create_study
@@ -123,11 +123,12 @@ def test_a_killed_run_resumes_to_the_bytes_of_an_uninterrupted_one(
     generate: Generate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generate(tmp_path / "whole")
-    write = pairs._write_images
+    write = ImageFolder.write
 
-    def killed(plan: Any, folder: Path, batch: range, images: Any) -> None:
-        write(plan, folder, batch, images)
+    def killed(store: ImageFolder, batch: range, pixels: Any) -> None:
+        write(store, batch, pixels)
         if batch.start == 2:
+            folder = store.folder
             # Half of the batch is on disk, one image of it torn.
             (folder / "vanilla" / "000003.png").unlink()
             torn = folder / "robust" / "000002.png"
@@ -135,7 +136,7 @@ def test_a_killed_run_resumes_to_the_bytes_of_an_uninterrupted_one(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pairs, "_write_images", killed)
+        patch.setattr(ImageFolder, "write", killed)
         with pytest.raises(CommandError, match="Interrupted"):
             generate(tmp_path / "killed")
     assert not GenerationRun.objects.filter(name="killed").exists()

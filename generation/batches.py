@@ -1,0 +1,155 @@
+"""Computing a plan's images, a batch at a time, in parts where the memory is too small for a batch."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from generation.checkpoints import load_classifier, load_diffusion, settle_classes
+from generation.datasets import to_bytes
+from generation.diffusion.process import Process
+from generation.diffusion.sampler import reverse_steps
+from generation.diffusion.schedule import build_schedule, respaced
+from generation.errors import SettingsError
+from generation.guidance.score import Guidance, Predict, label_tensor
+from generation.noise import PairNoise, choose_labels
+from generation.plans import SamplingPlan, knowing_classes
+
+CPU_OUT_OF_MEMORY = "can't allocate memory"  # torch tells it by a plain RuntimeError
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What a plan samples with, on its device: the U-Net, and a guidance for each arm."""
+
+    unet: Predict
+    guidances: tuple[Guidance, ...]
+
+
+def load_networks(plan: SamplingPlan, device: torch.device) -> Networks:
+    """Read a plan's networks.
+
+    Raises:
+        CheckpointError: a file is missing, broken, or fits another network.
+    """
+    order = plan.class_order
+    preset = settle_classes(plan.preset, knowing_classes(plan.preset, plan.diffusion, plan.arms), order)
+    unet = load_diffusion(plan.diffusion, preset, class_order=order, device=device)
+    files = dict.fromkeys(arm.classifier for arm in plan.arms if arm.classifier)
+    classifiers = {file: load_classifier(file, preset, class_order=order, device=device) for file in files}
+    guidances = (Guidance(classifiers[arm.classifier] if arm.classifier else None, arm.scale) for arm in plan.arms)
+    return Networks(unet, tuple(guidances))
+
+
+def counted_from(start: float, on_progress: Callable[[float], None]) -> Callable[[float], None]:
+    """Return what a part may tell its own progress, for the whole to hear it after `start`."""
+    return lambda done: on_progress(start + done)
+
+
+@dataclass
+class BatchMaker:
+    """Makes a plan's batches, and lowers how many pairs go through the networks at once where memory runs out.
+
+    The noise of a pair is its own, so parts of a batch get the noise that the whole would have got; their arithmetic
+    may round otherwise, and a pixel may differ by one level.
+
+    Attributes:
+        plan: what to make.
+        networks: its networks, on `device`.
+        device: where to compute.
+        at_once: the most pairs that go through the networks together; falls when memory runs out.
+        on_note: told, in a sentence, when `at_once` falls.
+    """
+
+    plan: SamplingPlan
+    networks: Networks
+    device: torch.device
+    on_note: Callable[[str], None] = lambda _note: None
+    at_once: int = field(init=False)
+    process: Process = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.at_once = self.plan.batch_size
+        self.process = Process(
+            respaced(build_schedule(self.plan.preset.schedule), self.plan.respacing),
+            learn_sigma=self.plan.preset.diffusion.learn_sigma,
+            device=self.device,
+        )
+
+    def make(self, batch: range, on_progress: Callable[[float], None]) -> Tensor:
+        """Make the images of some pairs.
+
+        Args:
+            batch: the pairs' indices.
+            on_progress: told how many pairs' work is done, in fractions, after each step.
+
+        Returns:
+            (A, N, C, H, W) uint8 on the processor, in the plan's order of arms.
+
+        Raises:
+            SettingsError: the images are not finite, or there is not even memory for a single pair.
+        """
+        if len(batch) > self.at_once:
+            return self._make_parts(batch, on_progress)
+        images = self._try(batch, on_progress)
+        if images is None:
+            self._lower(len(batch))
+            return self._make_parts(batch, on_progress)
+        if not bool(images.isfinite().all()):
+            raise SettingsError(
+                f"The images of pairs {batch.start} to {batch.stop - 1} are not finite: lower the guidance scale, or "
+                "take --precision fp32."
+            )
+        return to_bytes(images).cpu()
+
+    def sample(self, batch: range) -> Iterator[Tensor]:
+        """Yield (A, N, C, H, W) float32 images after each reverse step; the last are the finished ones."""
+        plan, image = self.plan, self.plan.preset.image
+        targets = [target.classes for target in choose_labels(plan.seed, batch, plan.classes)]
+        steps = reverse_steps(
+            self.networks.unet,
+            self.process,
+            self.networks.guidances,
+            label_tensor(targets, image.classes, self.device),
+            PairNoise(plan.seed, batch, (image.channels, image.size, image.size)).draw,
+            sampler=plan.sampler,
+            conditional=plan.preset.diffusion.class_conditional,
+            precision=plan.precision,
+        )
+        for step in steps:
+            yield step.x
+
+    def _make_parts(self, batch: range, on_progress: Callable[[float], None]) -> Tensor:
+        size, parts = self.at_once, []
+        for start in range(0, len(batch), size):
+            part = batch[start : start + size]
+            parts.append(self.make(part, counted_from(start, on_progress)))
+        return torch.cat(parts, dim=1)
+
+    def _try(self, batch: range, on_progress: Callable[[float], None]) -> Tensor | None:
+        """Return the images, or None where memory ran out: whatever was allocated goes with this function's frame."""
+        try:
+            for step, images in enumerate(self.sample(batch), start=1):  # noqa: B007 -- the last ones are returned
+                on_progress(len(batch) * step / len(self.process))
+        except torch.OutOfMemoryError:
+            return None
+        except RuntimeError as error:
+            if CPU_OUT_OF_MEMORY in str(error):
+                return None
+            raise
+        return images
+
+    def _lower(self, failed: int) -> None:
+        if failed == 1:
+            raise SettingsError(
+                f"{self.device} has too little memory for a single pair: take a smaller preset, --precision bf16, or "
+                "another --device."
+            )
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.at_once = failed // 2
+        self.on_note(
+            f"{self.device} has too little memory for {failed} pairs at once: going on with {self.at_once}, from the "
+            "same noise."
+        )

@@ -1,0 +1,55 @@
+"""Make one arm's samples, for metrics."""
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from generation.devices import choose_device
+from generation.errors import SettingsError
+from generation.management.options import GenerationCommand, at_least
+from generation.management.sampling import CLASSIFIERS, UNGUIDED, add_sampling, arm_plan, plan_from, progress_bar, tell
+from generation.plans import ArmPlan
+from generation.presets import Preset, load_preset
+from generation.samples import make_samples
+
+
+class Command(GenerationCommand):
+    """`manage.py generate_samples PRESET --guidance robust --count N --output samples.npz`."""
+
+    help = (
+        "Make samples of one guidance, as many as metrics need: PNGs in a folder, or an .npz with arr_0 (N,H,W,C) "
+        "uint8 and arr_1 the classes, every class equally often. Sample i is what generate_pairs makes of pair i with "
+        "the same seed. A killed run goes on with the same command."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the options."""
+        add_sampling(parser, "sample")
+        parser.add_argument(
+            "--guidance", choices=[*CLASSIFIERS, UNGUIDED], required=True, help="which classifier guides, if any"
+        )
+        parser.add_argument("--scale", type=float, help="guidance scale; the preset's, unless given")
+        parser.add_argument("--classifier", type=Path, help="the same as --robust or --vanilla, whichever guides")
+        parser.add_argument("--seed", type=at_least(0), default=0, help="decides the noise, with the sample's index")
+        parser.add_argument("--output", type=Path, required=True, help="a folder, or a file that ends in .npz")
+
+    def run(self, **options: Any) -> None:  # noqa: ANN401 -- argparse's values
+        """Make the samples."""
+        preset = load_preset(options["preset"])
+        device = choose_device(options["device"])
+        plan = plan_from(preset, (_arm(preset, options),), device, options)
+        with progress_bar("samples") as on_progress:
+            make_samples(plan, options["output"], device=device, on_progress=on_progress, on_note=tell)
+        self.stdout.write(f"{plan.count} {options['guidance']} samples: {options['output']}")
+
+
+def _arm(preset: Preset, options: dict[str, Any]) -> ArmPlan:
+    guidance, classifier, scale = options["guidance"], options["classifier"], options["scale"]
+    if guidance == UNGUIDED:
+        if classifier or scale:
+            raise SettingsError("--guidance unguided takes no --classifier and no --scale: leave them out.")
+        return arm_plan(preset, guidance, None, None)
+    if classifier and options[guidance]:
+        raise SettingsError(f"--classifier and --{guidance} both name the classifier: give one of them.")
+    return arm_plan(preset, guidance, classifier or options[guidance], scale)

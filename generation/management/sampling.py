@@ -1,0 +1,103 @@
+"""What the commands that sample share: options, the plan that they make, a progress bar."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from django.core.management.base import CommandError, CommandParser
+from tqdm import tqdm
+
+from generation.checkpoints import settle_classes
+from generation.devices import choose_precision
+from generation.management.options import add_class_order, add_computing, at_least
+from generation.plans import ArmPlan, SamplingPlan, knowing_classes, pretrained_checkpoint
+from generation.presets import Preset
+from generation.runs import OnProgress
+from generation.targets import resolve_targets
+
+CLASSIFIERS = ("robust", "vanilla")
+UNGUIDED = "unguided"
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} {unit} [{elapsed}<{remaining}]"
+
+
+def add_sampling(parser: CommandParser, unit: str) -> None:
+    """Add the options that decide what is sampled, except for the arms."""
+    parser.add_argument("preset", help="a shipped preset's name, or a TOML file's path")
+    parser.add_argument("--count", type=at_least(1), required=True, help=f"how many {unit}s")
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        default=[],
+        help="class names or indices, or several at once as sneaker+bag; every class, unless given",
+    )
+    parser.add_argument("--diffusion", type=Path, help="U-Net checkpoint; the shipped one, unless given")
+    for kind in CLASSIFIERS:
+        parser.add_argument(f"--{kind}", type=Path, help=f"{kind} classifier; the shipped one, unless given")
+    add_class_order(parser)
+    parser.add_argument("--steps", help="respacing: 250, ddim25 or 10,15,20; the preset's, unless given")
+    parser.add_argument("--sampler", choices=["ddpm", "ddim"], help="the preset's, unless given")
+    parser.add_argument("--batch-size", type=at_least(1), default=8, help=f"{unit}s made at once")
+    add_computing(parser)
+
+
+def plan_from(preset: Preset, arms: Iterable[ArmPlan], device: torch.device, options: dict[str, Any]) -> SamplingPlan:
+    """Return the plan that the options describe."""
+    diffusion, order = checkpoint_path(preset, "diffusion", options["diffusion"]), options["class_order"]
+    arms = tuple(arms)
+    preset = settle_classes(preset, knowing_classes(preset, diffusion, arms), order)
+    return SamplingPlan(
+        preset=preset,
+        count=options["count"],
+        seed=options["seed"],
+        classes=resolve_targets(preset, options["classes"]),
+        diffusion=diffusion,
+        arms=arms,
+        respacing=preset.sampling.respacing if options["steps"] is None else str(options["steps"]),
+        sampler=options["sampler"] or preset.sampling.sampler,
+        precision=choose_precision(options["precision"], device),
+        batch_size=options["batch_size"],
+        class_order=order,
+    )
+
+
+def arm_plan(preset: Preset, arm: str, classifier: Path | None, scale: float | None) -> ArmPlan:
+    """Return an arm; the shipped classifier and the preset's scale stand in for what is None."""
+    if arm == UNGUIDED:
+        return ArmPlan(name=arm, classifier=None, scale=0.0)
+    return ArmPlan(
+        name=arm,
+        classifier=checkpoint_path(preset, arm, classifier),
+        scale=getattr(preset.sampling, f"{arm}_scale") if scale is None else scale,
+    )
+
+
+def checkpoint_path(preset: Preset, kind: str, path: Path | None) -> Path:
+    """Return the checkpoint that was given, or else the shipped one."""
+    return Path(path) if path else pretrained_checkpoint(preset, kind)
+
+
+def tell(note: str) -> None:
+    """Print a sentence above the progress bar."""
+    tqdm.write(note, file=sys.stderr)
+
+
+@contextmanager
+def progress_bar(unit: str) -> Iterator[OnProgress]:
+    """Show a bar; Ctrl-C ends the command with one line.
+
+    Yields:
+        What to tell (made, in all).
+    """
+    with tqdm(desc="sampling", unit=unit, bar_format=BAR) as bar:
+
+        def on_progress(done: float, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        try:
+            yield on_progress
+        except KeyboardInterrupt:
+            raise CommandError("Interrupted: the same command goes on where this one stopped.") from None

@@ -1,0 +1,52 @@
+"""One process or several: who makes which batch, and who speaks for all."""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Processes(Protocol):
+    """The processes that work on a plan together; of one alone, see `Alone`.
+
+    Attributes:
+        rank: this process's number; process 0 alone writes settings, manifest and database, and prints.
+        size: how many there are.
+    """
+
+    @property
+    def rank(self) -> int: ...  # noqa: D102
+
+    @property
+    def size(self) -> int: ...  # noqa: D102
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """Return, in every process, what `make` returns in the first, as JSON has it; only the first calls it."""
+
+    def deal(self, count: int) -> Iterator[int]:
+        """Yield this process's share of 0 ... count - 1, ascending: each number goes to one process."""
+
+    def gather(self, value: T) -> list[T]:
+        """Return every process's value, as JSON has it and by rank, once all have come so far."""
+
+
+class Alone:
+    """A single process: nothing of torch.distributed is touched."""
+
+    rank = 0
+    size = 1
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """Return what `make` returns."""
+        return make()
+
+    def deal(self, count: int) -> Iterator[int]:
+        """Yield every number."""
+        yield from range(count)
+
+    def gather(self, value: T) -> list[T]:
+        """Return the value in a list."""
+        return [value]
+
+
+ALONE = Alone()
