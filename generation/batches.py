@@ -28,7 +28,7 @@ class Networks:
 
 
 def load_networks(plan: SamplingPlan, device: torch.device) -> Networks:
-    """Read a plan's networks.
+    """Read a plan's networks; arms whose classifiers' files have the same content share one.
 
     Raises:
         CheckpointError: a file is missing, broken, or fits another network.
@@ -36,9 +36,12 @@ def load_networks(plan: SamplingPlan, device: torch.device) -> Networks:
     order = plan.class_order
     preset = settle_classes(plan.preset, knowing_classes(plan.preset, plan.diffusion, plan.arms), order)
     unet = load_diffusion(plan.diffusion, preset, class_order=order, device=device)
-    files = dict.fromkeys(arm.classifier for arm in plan.arms if arm.classifier)
-    classifiers = {file: load_classifier(file, preset, class_order=order, device=device) for file in files}
-    guidances = (Guidance(classifiers[arm.classifier] if arm.classifier else None, arm.scale) for arm in plan.arms)
+    sha256 = [plan.settings[arm.name]["classifier_sha256"] for arm in plan.arms]
+    files = {digest: arm.classifier for digest, arm in zip(sha256, plan.arms, strict=True) if arm.classifier}
+    classifiers = {
+        digest: load_classifier(file, preset, class_order=order, device=device) for digest, file in files.items()
+    }
+    guidances = (Guidance(classifiers.get(digest), arm.scale) for digest, arm in zip(sha256, plan.arms, strict=True))
     return Networks(unet, tuple(guidances))
 
 
@@ -114,6 +117,7 @@ class BatchMaker:
             label_tensor(targets, image.classes, self.device),
             PairNoise(plan.seed, batch, (image.channels, image.size, image.size)).draw,
             sampler=plan.sampler,
+            eta=plan.eta,
             conditional=plan.preset.diffusion.class_conditional,
             precision=plan.precision,
         )

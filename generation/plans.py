@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from generation.checkpoints import sha256_of
+from generation.diffusion.solvers import check_eta
 from generation.errors import CheckpointError, SettingsError
 from generation.presets import Preset, SamplerName
 from generation.targets import Target
@@ -38,9 +39,10 @@ class SamplingPlan:
         diffusion: the U-Net's file.
         arms: one or more, of different names.
         respacing: which timesteps to visit.
-        sampler: `ddpm` or `ddim`.
+        sampler: `ddpm`, `ddim` or `dpmpp2m`.
         precision: of the networks.
         batch_size: pairs made at once.
+        eta: DDIM's share of ancestral noise, 0 to 1.
         class_order: which of the preset's orders the classes of networks are in that do not name them.
     """
 
@@ -54,6 +56,7 @@ class SamplingPlan:
     sampler: SamplerName
     precision: torch.dtype
     batch_size: int
+    eta: float = 0.0
     class_order: str | None = None
 
     @property
@@ -79,6 +82,7 @@ class SamplingPlan:
             "scale": arm.scale,
             "respacing": self.respacing,
             "sampler": self.sampler,
+            "eta": self.eta,
             "precision": str(self.precision).removeprefix("torch."),
             "batch_size": self.batch_size,
         }
@@ -91,7 +95,8 @@ class SamplingPlan:
         """Refuse what cannot be made.
 
         Raises:
-            SettingsError: no images, batches of none, too large a seed, or arms that share a name.
+            SettingsError: no images, batches of none, too large a seed, an eta that the sampler cannot have, or arms
+                that share a name.
         """
         if self.count < 1 or self.batch_size < 1:
             raise SettingsError(
@@ -99,6 +104,7 @@ class SamplingPlan:
             )
         if self.seed >= 2**63:
             raise SettingsError(f"seed = {self.seed} cannot be: take a whole number below 2^63.")
+        check_eta(self.sampler, self.eta)
         names = [arm.name for arm in self.arms]
         if not names or len(set(names)) < len(names):
             raise SettingsError(f"Arms need different names, not {', '.join(names) or 'none'}.")

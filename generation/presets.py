@@ -21,7 +21,8 @@ PRESETS = Path(__file__).resolve().parent / "presets"
 T = TypeVar("T")
 
 ThreatNorm = Literal["l2", "linf"]
-SamplerName = Literal["ddpm", "ddim"]
+SamplerName = Literal["ddpm", "ddim", "dpmpp2m"]
+SAMPLERS: tuple[SamplerName, ...] = typing.get_args(SamplerName)
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,11 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Sampling:
-    """The reverse process and how strongly each classifier steers it."""
+    """The reverse process and how strongly each classifier steers it; `eta` is DDIM's share of ancestral noise."""
 
     respacing: str = "250"
     sampler: SamplerName = "ddpm"
+    eta: float = 0.0
     vanilla_scale: float = 0.5
     robust_scale: float = 1.0
 
@@ -299,6 +301,10 @@ def _check(preset: Preset) -> None:
             raise PresetError(
                 f"sampling.{key} = {getattr(preset.sampling, key)} must be a finite number of at least 0."
             )
+    if not 0 <= preset.sampling.eta <= (preset.sampling.sampler == "ddim"):
+        raise PresetError(
+            f"sampling.eta = {preset.sampling.eta} cannot be: take 0 to 1 with the sampler ddim, and 0 with any other."
+        )
     ema = preset.training.diffusion.ema_rate if preset.training.diffusion else 0.0
     if ema >= 1:
         raise PresetError(f"training.diffusion.ema_rate = {ema} must be below 1: 0.9999 is usual.")

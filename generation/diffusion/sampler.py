@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from generation.diffusion.process import Prediction, Process
+from generation.diffusion.process import Process
+from generation.diffusion.solvers import build_solver
 from generation.errors import SettingsError
 from generation.guidance.score import Guidance, Predict, predict_for_classes
 from generation.presets import SamplerName
@@ -52,8 +53,8 @@ def reverse_steps(
         guidances: one for each of the A arms.
         label: (N,) class indices, the same for every arm; or several classes an image, as `guidance.score` has it.
         draw_noise: gives (N, C, H, W) standard normal noise: x_T, then each step's, in order.
-        sampler: `ddpm`, ancestral sampling; or `ddim`.
-        eta: DDIM's share of ancestral noise, 0 to 1; with 0 no noise is drawn after x_T.
+        sampler: `ddpm`, ancestral sampling; `ddim`; or `dpmpp2m`, second order for few steps.
+        eta: DDIM's share of ancestral noise, 0 to 1; with 0, and by dpmpp2m, no noise is drawn after x_T.
         conditional: whether the U-Net is told the label.
         precision: of the networks' arithmetic; the diffusion's is float32.
         shared: whether all arms go through the U-Net in one batch; None lets the device and the batch decide.
@@ -62,35 +63,39 @@ def reverse_steps(
         Each step's outcome; the last one's `x` is the arms' images, in about [-1, 1].
 
     Raises:
-        SettingsError: no arm, or an eta out of range.
+        SettingsError: no arm, an eta out of range, or an eta for another sampler than `ddim`.
     """
     if not guidances:
         raise SettingsError("No arm to sample: give at least one guidance.")
-    if not 0 <= eta <= 1:
-        raise SettingsError(f"eta = {eta} cannot be: take a number from 0, no noise, to 1, ancestral noise.")
-    device, arms = label.device, len(guidances)
-    x_t = draw_noise().to(device)
-    images = len(x_t)
-    x_t = x_t.repeat(arms, 1, 1, 1)
-    labels = torch.cat([label] * arms)
+    solver = build_solver(sampler, process, eta)
+    device, (walks, walk_of) = label.device, _distinct(guidances)
+
+    def draw() -> Tensor:
+        return draw_noise().to(device).repeat(len(walks), 1, 1, 1)
+
+    x_t, labels = draw(), torch.cat([label] * len(walks))
     if shared is None:
         shared = device.type != "cpu" or len(x_t) <= CPU_SHARED_IMAGES
-    batch = len(x_t) if shared else images
+    batch = len(x_t) if shared else len(label)
     for index in reversed(range(len(process))):
         step = torch.full((len(x_t),), index, device=device)
         timestep = process.timesteps[step]
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             output = _call_unet(unet, x_t, timestep, labels if conditional else None, batch)
-            shift = _guide(guidances, x_t, timestep, labels)
-        prediction = process.predict(output.float(), x_t, step)
-        if sampler == "ddim":
-            noise = draw_noise().to(device).repeat(arms, 1, 1, 1) if eta else None
-            x_t, x_0 = _ddim_step(process, prediction, x_t, step, shift, noise, eta)
-        else:
-            noise = draw_noise().to(device).repeat(arms, 1, 1, 1)
-            x_t, x_0 = _ancestral_step(prediction, shift, noise, last=index == 0)
-        shape = (arms, images, *x_t.shape[1:])
-        yield SamplingStep(index, x_t.reshape(shape), x_0.reshape(shape))
+            shift = _guide(walks, x_t, timestep, labels)
+        x_t, x_0 = solver.step(process.predict(output.float(), x_t, step), x_t, index, shift, draw)
+        shape = (len(walks), len(label), *x_t.shape[1:])
+        yield SamplingStep(index, x_t.reshape(shape)[walk_of], x_0.reshape(shape)[walk_of])
+
+
+def _distinct(guidances: Sequence[Guidance]) -> tuple[list[Guidance], list[int]]:
+    """Return the guidances that differ, and which of them each arm has.
+
+    Arms that are steered alike share one walk, and are then equal to the bit whatever a batch does to rounding.
+    """
+    steered = [guidance if guidance.classifier is not None and guidance.scale else Guidance() for guidance in guidances]
+    walks = [guidance for place, guidance in enumerate(steered) if guidance not in steered[:place]]
+    return walks, [walks.index(guidance) for guidance in steered]
 
 
 @torch.no_grad()
@@ -113,37 +118,3 @@ def _guide(guidances: Sequence[Guidance], x_t: Tensor, timestep: Tensor, label: 
         if gradient is not None:
             shift[rows] = gradient
     return shift
-
-
-def _ancestral_step(prediction: Prediction, shift: Tensor, noise: Tensor, *, last: bool) -> tuple[Tensor, Tensor]:
-    """Draw x_{t-1} ~ N(mean + variance * shift, variance): Eq. 4, the mean moved by the guidance.
-
-    The last step adds no noise (Dhariwal & Nichol, 2021, Algorithm 1).
-    """
-    mean = prediction.mean + prediction.log_variance.exp() * shift
-    if last:
-        return mean, prediction.x_0
-    return mean + (0.5 * prediction.log_variance).exp() * noise, prediction.x_0
-
-
-def _ddim_step(
-    process: Process,
-    prediction: Prediction,
-    x_t: Tensor,
-    step: Tensor,
-    shift: Tensor,
-    noise: Tensor | None,
-    eta: float,
-) -> tuple[Tensor, Tensor]:
-    """Move along the predicted noise, itself moved by the guidance (Dhariwal & Nichol, 2021, Algorithm 2).
-
-    noise' = noise - sqrt(1 - alpha_bar) * shift; the x_0 that it implies is not clipped again.
-    """
-    alpha_bar = process.alpha_bar[step][:, None, None, None]
-    previous = process.alpha_bar_prev[step][:, None, None, None]
-    predicted = process.noise_from_x_0(x_t, step, prediction.x_0) - (1 - alpha_bar).sqrt() * shift
-    x_0 = process.x_0_from_noise(x_t, step, predicted)
-    sigma = eta * ((1 - previous) / (1 - alpha_bar)).sqrt() * (1 - alpha_bar / previous).sqrt()
-    x = previous.sqrt() * x_0 + (1 - previous - sigma.square()).clamp_min(0).sqrt() * predicted
-    # At the last step sigma is 0.
-    return (x if noise is None else x + sigma * noise), x_0

@@ -14,7 +14,7 @@ from generation.checkpoints import settle_classes
 from generation.devices import choose_precision
 from generation.management.options import add_class_order, add_computing, at_least
 from generation.plans import ArmPlan, SamplingPlan, knowing_classes, pretrained_checkpoint
-from generation.presets import Preset
+from generation.presets import SAMPLERS, Preset, SamplerName
 from generation.runs import OnProgress
 from generation.targets import resolve_targets
 
@@ -38,7 +38,8 @@ def add_sampling(parser: CommandParser, unit: str) -> None:
         parser.add_argument(f"--{kind}", type=Path, help=f"{kind} classifier; the shipped one, unless given")
     add_class_order(parser)
     parser.add_argument("--steps", help="respacing: 250, ddim25 or 10,15,20; the preset's, unless given")
-    parser.add_argument("--sampler", choices=["ddpm", "ddim"], help="the preset's, unless given")
+    parser.add_argument("--sampler", choices=SAMPLERS, help="the preset's, unless given")
+    parser.add_argument("--eta", type=float, help="ddim's ancestral noise, 0 to 1; the preset's, unless given")
     parser.add_argument("--batch-size", type=at_least(1), default=8, help=f"{unit}s made at once")
     add_computing(parser)
 
@@ -47,6 +48,7 @@ def plan_from(preset: Preset, arms: Iterable[ArmPlan], device: torch.device, opt
     """Return the plan that the options describe."""
     diffusion, order = checkpoint_path(preset, "diffusion", options["diffusion"]), options["class_order"]
     arms = tuple(arms)
+    sampler = options["sampler"] or preset.sampling.sampler
     preset = settle_classes(preset, knowing_classes(preset, diffusion, arms), order)
     return SamplingPlan(
         preset=preset,
@@ -56,11 +58,19 @@ def plan_from(preset: Preset, arms: Iterable[ArmPlan], device: torch.device, opt
         diffusion=diffusion,
         arms=arms,
         respacing=preset.sampling.respacing if options["steps"] is None else str(options["steps"]),
-        sampler=options["sampler"] or preset.sampling.sampler,
+        sampler=sampler,
+        eta=choose_eta(preset, sampler, options["eta"]),
         precision=choose_precision(options["precision"], device),
         batch_size=options["batch_size"],
         class_order=order,
     )
+
+
+def choose_eta(preset: Preset, sampler: SamplerName, given: float | None) -> float:
+    """Return the given eta, or else the preset's where its sampler, ddim, has not been replaced by another."""
+    if given is not None:
+        return given
+    return preset.sampling.eta if sampler == preset.sampling.sampler else 0.0
 
 
 def arm_plan(preset: Preset, arm: str, classifier: Path | None, scale: float | None) -> ArmPlan:

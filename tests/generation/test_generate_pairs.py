@@ -221,7 +221,10 @@ def test_one_classifier_in_both_arms_at_other_scales_differs(
     assert any(found[f"robust/{pair:06d}.png"] != found[f"vanilla/{pair:06d}.png"] for pair in range(5))
 
 
-@pytest.mark.parametrize("options", [{"sampler": "ddim"}, {"steps": "2,3"}, {"precision": "bf16"}, {"steps": "ddim10"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"sampler": "ddim"}, {"sampler": "dpmpp2m"}, {"steps": "2,3"}, {"precision": "bf16"}, {"steps": "ddim10"}],
+)
 def test_other_samplers_steps_and_precisions_work(generate: Generate, tmp_path: Path, options: dict[str, Any]) -> None:
     generate(tmp_path / "plain")
     generate(tmp_path / "other", **options)
@@ -233,6 +236,8 @@ def test_other_samplers_steps_and_precisions_work(generate: Generate, tmp_path: 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"eta": 0.5}, "eta = 0.5 is for the sampler ddim: leave it out with ddpm"),
+        ({"sampler": "ddim", "eta": 1.5}, "eta = 1.5 cannot be"),
         ({"arms": ["robust"]}, "need two arms of different names, not robust"),
         ({"arms": ["robust", "robust"]}, "need two arms"),
         ({"classes": ["shirt"]}, "No class 'shirt' in preset tiny: it has hat"),
@@ -304,6 +309,19 @@ def test_a_name_that_is_taken_is_refused(generate: Generate, tmp_path: Path) -> 
 def test_weights_that_are_not_shipped_must_be_given(tiny_path: Path, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="No diffusion weights are shipped for preset tiny: give --diffusion FILE"):
         call_command("generate_pairs", str(tiny_path), count=1, seed=0, output=tmp_path / "set")
+
+
+def test_eta_is_the_given_one_or_the_presets_with_its_own_sampler(
+    generate: Generate, tmp_path: Path, tiny_path: Path
+) -> None:
+    tiny_path.write_text(tiny_path.read_text().replace('respacing = "4"', 'sampler = "ddim"\neta = 0.5'))
+    for name, options, eta in (
+        ("preset", {}, 0.5),
+        ("given", {"eta": 1.0}, 1.0),
+        ("other", {"sampler": "ddpm"}, 0.0),
+    ):
+        generate(tmp_path / name, count=1, steps="2", **options)
+        assert GenerationRun.objects.get(name=name, arm="robust").settings["eta"] == eta
 
 
 def test_settings_on_file_say_what_made_the_images(generate: Generate, tmp_path: Path, tiny_path: Path) -> None:

@@ -126,6 +126,13 @@ def test_broken_toml_is_refused(tmp_path: Path) -> None:
         ("channel_mult = [1, 1]", "channel_mult = []", r"diffusion.channel_mult is empty"),
         ("channel_mult = [1, 1]", "channel_mult = [1, 0]", r"diffusion.channel_mult = \(1, 0\) cannot be"),
         ('respacing = "4"', "respacing = 4", r"sampling.respacing = 4 cannot be: expected a text"),
+        (
+            'respacing = "4"',
+            'sampler = "euler"',
+            r"sampling.sampler = 'euler' cannot be: .*'dpmpp2m'",
+        ),
+        ('respacing = "4"', 'sampler = "ddim"\neta = 1.5', r"sampling.eta = 1.5 cannot be: take 0 to 1"),
+        ('respacing = "4"', "eta = 0.5", r"sampling.eta = 0.5 cannot be: .* and 0 with any other"),
         ('respacing = "4"', "robust_scale = -1", r"robust_scale = -1.0 must be"),
     ],
 )

@@ -77,17 +77,6 @@ def run(
     return steps[-1].x
 
 
-@pytest.mark.parametrize(("sampler", "eta"), [("ddpm", 0.0), ("ddim", 0.0), ("ddim", 0.7)])
-def test_a_pairs_images_do_not_depend_on_its_batch(
-    unet: UNet, vanilla: TimeClassifier, robust: TimeClassifier, process: Process, sampler: SamplerName, eta: float
-) -> None:
-    guidances = [Guidance(vanilla, 5.0), Guidance(robust, 5.0)]
-    together = run(unet, process, guidances, [0, 1, 2, 7], sampler, eta)
-    for place, pair in enumerate([0, 1, 2, 7]):
-        alone = run(unet, process, guidances, [pair], sampler, eta)
-        torch.testing.assert_close(alone[:, 0], together[:, place], atol=ROUNDING, rtol=0)
-
-
 def test_sharing_a_batch_changes_nothing_but_rounding(
     unet: UNet, vanilla: TimeClassifier, robust: TimeClassifier, process: Process
 ) -> None:
@@ -97,21 +86,6 @@ def test_sharing_a_batch_changes_nothing_but_rounding(
         noise = PairNoise(5, [0, 1], (3, 16, 16))
         last.append(list(reverse_steps(unet, process, guidances, labels, noise.draw, shared=shared))[-1].x)
     torch.testing.assert_close(last[0], last[1], atol=ROUNDING, rtol=0)
-
-
-def test_arms_at_scale_0_are_the_unguided_arm_to_the_bit(
-    unet: UNet, vanilla: TimeClassifier, robust: TimeClassifier, process: Process
-) -> None:
-    arms = run(unet, process, [Guidance(), Guidance(vanilla, 0.0), Guidance(robust, 0.0)], [3, 4])
-    assert torch.equal(arms[0], arms[1])
-    assert torch.equal(arms[0], arms[2])
-
-
-def test_the_same_classifier_and_scale_make_the_same_arm_to_the_bit(
-    unet: UNet, vanilla: TimeClassifier, process: Process
-) -> None:
-    arms = run(unet, process, [Guidance(vanilla, 7.0), Guidance(vanilla, 7.0)], [3, 4])
-    assert torch.equal(arms[0], arms[1])
 
 
 def test_guidance_changes_the_images(unet: UNet, vanilla: TimeClassifier, process: Process) -> None:
