@@ -89,7 +89,9 @@ def test_arms_at_scale_0_are_the_same_bytes_and_others_are_not(generate: Generat
 def test_the_same_classifier_and_scale_make_the_same_bytes(
     generate: Generate, tmp_path: Path, weights: dict[str, Path]
 ) -> None:
-    generate(tmp_path / "same", robust=weights["vanilla"], vanilla_scale=20.0, robust_scale=20.0)
+    copied = tmp_path / "copied.safetensors"
+    copied.write_bytes(weights["vanilla"].read_bytes())
+    generate(tmp_path / "same", robust=copied, vanilla_scale=20.0, robust_scale=20.0)
     found = content(tmp_path / "same")
     assert all(found[f"robust/{pair:06d}.png"] == found[f"vanilla/{pair:06d}.png"] for pair in range(5))
 
