@@ -25,7 +25,7 @@ from generation.diffusion.unet import UNet, build_unet
 from generation.errors import CheckpointError
 from generation.guidance.classifier import TimeClassifier, build_classifier
 from generation.presets import Image, Preset
-from generation.tensorfiles import load_pickle, open_tensors, safetensors_texts
+from generation.tensorfiles import check_floating, first_difference, load_pickle, open_tensors, safetensors_texts
 
 logger = logging.getLogger(__name__)
 
@@ -100,10 +100,7 @@ def _load(
         network = build(preset)
     if difference := first_difference(network.state_dict(), file.layout):
         raise CheckpointError(f"{path} does not fit preset {preset.name}: {difference}.")
-    if strange := [(name, tensor.dtype) for name, tensor in file.layout.items() if not tensor.is_floating_point()]:
-        raise CheckpointError(
-            f"{path} holds {strange[0][0]} as {strange[0][1]}: weights must be floating-point numbers."
-        )
+    check_floating(file)
     places = _places(path, preset.image, class_order)
     weights = {}
     for name, tensor in file.read():
@@ -113,27 +110,27 @@ def _load(
     return network.eval().requires_grad_(requires_grad=False)
 
 
-def first_difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
-    """Say how the first tensor that differs by name or shape does so, in the expected order; nothing if none does."""
-    for name, tensor in expected.items():
-        if name not in found:
-            return f"it lacks {name} {list(tensor.shape)}"
-        if found[name].shape != tensor.shape:
-            return f"{name} is {list(found[name].shape)} in the file, {list(tensor.shape)} in the preset"
-    extra = [name for name in found if name not in expected]
-    return f"{extra[0]} has no place in it" if extra else ""
+def network_layout(preset: Preset, kind: str) -> dict[str, Tensor]:
+    """Return the tensors of a preset's network on torch's `meta` device: those of the U-Net for kind `diffusion`."""
+    with torch.device("meta"):
+        return (build_unet if kind == "diffusion" else build_classifier)(preset).state_dict()
 
 
 def _places(path: Path, image: Image, class_order: str | None) -> list[int] | None:
     """Return where each of the preset's classes stands in the file's order, or None where they are the same."""
     if not image.class_names:
         return None
-    names = class_names_of(path) or (_order(image, class_order) if class_order else image.class_names)
+    names = class_names_of(path) or (named_order(image, class_order) if class_order else image.class_names)
     places = places_of(image.class_names, image.synonyms, names, str(path))
     return None if places == list(range(image.classes)) else places
 
 
-def _order(image: Image, class_order: str) -> tuple[str, ...]:
+def named_order(image: Image, class_order: str) -> tuple[str, ...]:
+    """Return all class names in one of the preset's orders.
+
+    Raises:
+        CheckpointError: it has no such order.
+    """
     if class_order not in image.class_orders:
         known = ", ".join(image.class_orders) or "none"
         raise CheckpointError(f"No class order {class_order!r}: the preset's class_orders are {known}.")
@@ -167,7 +164,7 @@ def settle_classes(preset: Preset, paths: Sequence[Path], class_order: str | Non
     """
     image = preset.image
     if class_order is not None:
-        _order(image, class_order)
+        named_order(image, class_order)
     named = {path: class_names_of(path) for path in paths}
     nameless = [path for path, names in named.items() if not names]
     if image.class_names:

@@ -43,31 +43,38 @@ class TensorFile:
     part: str | None = None
     prefix: str = ""
 
-    def read(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield each name with its tensor, in memory of its own: whatever the caller drops is freed.
+    def read(self, *, mapped: bool = False) -> Iterator[tuple[str, Tensor]]:
+        """Yield each name with its tensor.
+
+        Args:
+            mapped: let tensors be parts of the file, mapped into memory, where its form allows that: nothing is copied,
+                but the file must stay as it is. Otherwise each is in memory of its own, and freed where it is dropped.
 
         Raises:
             CheckpointError: the file cannot be read any more.
         """
         if self.path.suffix == ".safetensors":
-            yield from self._read_safetensors()
+            yield from self._read_safetensors(mapped=mapped)
         else:
-            yield from self._read_pickle()
+            yield from self._read_pickle(mapped=mapped)
 
-    def _read_safetensors(self) -> Iterator[tuple[str, Tensor]]:
+    def _read_safetensors(self, *, mapped: bool) -> Iterator[tuple[str, Tensor]]:
         names = list(self.layout)
         for start in range(0, len(names), MAPPED_AT_ONCE):
             # What was read of the file counts as this process's memory for as long as the file is open.
             with _open_safetensors(self.path) as file:
                 for name in names[start : start + MAPPED_AT_ONCE]:
-                    yield name, file.get_tensor(self.prefix + name).clone()
+                    tensor = file.get_tensor(self.prefix + name)
+                    yield name, tensor if mapped else tensor.clone()
 
-    def _read_pickle(self) -> Iterator[tuple[str, Tensor]]:
+    def _read_pickle(self, *, mapped: bool) -> Iterator[tuple[str, Tensor]]:
         # Mapped, the parts beside this one are not read.
-        tensors = dict(_choose_part(self.path, load_pickle(self.path, mapped=self.part is not None), self.part)[1])
+        content = load_pickle(self.path, mapped=mapped or self.part is not None)
+        tensors = dict(_choose_part(self.path, content, self.part)[1])
+        del content
         for name in list(tensors):
             tensor = tensors.pop(name).detach()
-            yield name.removeprefix(self.prefix), tensor if self.part is None else tensor.clone()
+            yield name.removeprefix(self.prefix), tensor if mapped or self.part is None else tensor.clone()
 
     @property
     def remark(self) -> str:
@@ -203,3 +210,27 @@ def _is_table(content: object) -> TypeGuard[dict[str, Any]]:
 
 def _is_named_tensors(content: object) -> TypeGuard[dict[str, Tensor]]:
     return _is_table(content) and bool(content) and all(isinstance(value, Tensor) for value in content.values())
+
+
+def check_floating(file: TensorFile) -> None:
+    """Refuse tensors that cannot be weights.
+
+    Raises:
+        CheckpointError: one is not of floating-point numbers.
+    """
+    for name, tensor in file.layout.items():
+        if not tensor.is_floating_point():
+            raise CheckpointError(
+                f"{file.path} holds {name} as {tensor.dtype}: weights must be floating-point numbers."
+            )
+
+
+def first_difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """Say how the first tensor that differs by name or shape does so, in the expected order; nothing if none does."""
+    for name, tensor in expected.items():
+        if name not in found:
+            return f"it lacks {name} {list(tensor.shape)}"
+        if found[name].shape != tensor.shape:
+            return f"{name} is {list(found[name].shape)} in the file, {list(tensor.shape)} in the preset"
+    extra = [name for name in found if name not in expected]
+    return f"{extra[0]} has no place in it" if extra else ""
