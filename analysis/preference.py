@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.answers import RESERVED_ARM, AnswersError
 
@@ -186,14 +187,47 @@ def threshold_table(
     Returns:
         One row per threshold; each row's counts add up to N.
     """
-    a, b = np.asarray(first, dtype=np.int64), np.asarray(second, dtype=np.int64)
     rows = []
     for threshold in thresholds:
-        bar = threshold.numerator * (a + b)
-        wins_a = int(np.count_nonzero(100 * threshold.denominator * a > bar))
-        wins_b = int(np.count_nonzero(100 * threshold.denominator * b > bar))
-        rows.append(ThresholdRow(threshold, wins_a, wins_b, len(a) - wins_a - wins_b))
+        a, b = (int(np.count_nonzero(wins)) for wins in preferred(first, second, threshold))
+        rows.append(ThresholdRow(threshold, a, b, len(first) - a - b))
     return tuple(rows)
+
+
+def preferred(
+    first: np.ndarray, second: np.ndarray, threshold: Fraction
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return per pair whether the first arm, and whether the second, is preferred at a threshold (see the module)."""
+    a, b = np.asarray(first, dtype=np.int64), np.asarray(second, dtype=np.int64)
+    bar = threshold.numerator * (a + b)
+    scale = 100 * threshold.denominator
+    return scale * a > bar, scale * b > bar
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """Whether what a table prints can be true: the shares of each row add up, and each is of a whole number of pairs.
+
+    Attributes:
+        rows: Rows that were checked.
+        wrong: What is wrong, in sentences; empty if nothing is.
+    """
+
+    rows: int
+    wrong: tuple[str, ...]
+
+
+def check_table(rows: Iterable[ThresholdRow], first_arm: str, second_arm: str) -> Consistency:
+    """Check a threshold table as it is printed; see `check_printed_row`."""
+    wrong, checked = [], 0
+    for row in rows:
+        if not row.pairs:
+            continue
+        checked += 1
+        counts = {first_arm: row.first, second_arm: row.second, "none": row.none}
+        printed = {name: percent_text(count, row.pairs) for name, count in counts.items()}
+        wrong += [f"{float(row.threshold):g}%: {what}" for what in check_printed_row(printed, row.pairs)]
+    return Consistency(checked, tuple(wrong))
 
 
 def percent(count: int, total: int) -> float | None:

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 ASSUMES = (
@@ -24,6 +26,8 @@ class SideTest:
         z: The score statistic (first - second) / sqrt(first + second), without continuity correction.
         low: The lower end of Wilson's interval for the share.
         high: Its upper end.
+        exact_low: The lower end of Clopper and Pearson's interval for the share.
+        exact_high: Its upper end.
     """
 
     share: float
@@ -31,6 +35,8 @@ class SideTest:
     z: float
     low: float
     high: float
+    exact_low: float
+    exact_high: float
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ def parse_confidence(value: float | str) -> float:
 
 
 def side_choice(first: int, second: int, confidence: float = 0.95) -> Significance:
-    """Test first against second, with Wilson's interval for first's share.
+    """Test first against second, with Wilson's and Clopper and Pearson's intervals for first's share.
 
     The p-value is the exact binomial's, two-sided by summing all outcomes no likelier than the one seen. The
     interval inverts the score test (Wilson, 1927; Newcombe, 1998, method 3): with n = first + second, p = first / n
@@ -78,7 +84,8 @@ def side_choice(first: int, second: int, confidence: float = 0.95) -> Significan
 
         (p + z²/2n ± z·sqrt(p(1 - p)/n + z²/4n²)) / (1 + z²/n).
 
-    Both take the n answers as independent.
+    Clopper and Pearson's (1934; Newcombe's method 5) inverts the exact test, each tail by itself, and covers at least
+    as often as it says. All take the n answers as independent.
 
     Args:
         first: Answers for the first arm, 0 or more.
@@ -97,11 +104,51 @@ def side_choice(first: int, second: int, confidence: float = 0.95) -> Significan
         return Significance(first, second, confidence, None)
     test = stats.binomtest(first, answers, 0.5)
     interval = test.proportion_ci(confidence_level=confidence, method="wilson")
+    exact = test.proportion_ci(confidence_level=confidence, method="exact")
     result = SideTest(
         share=first / answers,
         p_value=float(test.pvalue),
         z=(first - second) / math.sqrt(answers),
         low=float(interval.low),
         high=float(interval.high),
+        exact_low=float(exact.low),
+        exact_high=float(exact.high),
     )
     return Significance(first, second, confidence, result)
+
+
+SIGN_ASSUMES = (
+    "Every pair counts once: for the arm that more of its raters chose, however many raters that were.",
+    "Pairs are independent of each other; that the same raters answered them is not allowed for.",
+    "Pairs that split evenly are left out.",
+)
+
+
+@dataclass(frozen=True)
+class SignTest:
+    """The exact sign test on pairs.
+
+    Attributes:
+        first: Pairs of which more raters chose the first arm.
+        second: Pairs of which more raters chose the second.
+        even: Pairs that split evenly, or on which nobody chose a side.
+        p_value: Two-sided, exact; None if all pairs are even.
+        assumes: What the numbers take for granted, in sentences.
+    """
+
+    first: int
+    second: int
+    even: int
+    p_value: float | None
+    assumes: tuple[str, ...] = SIGN_ASSUMES
+
+
+def sign_test(first: NDArray[np.int64], second: NDArray[np.int64]) -> SignTest:
+    """Test whether pairs are as likely to go either way.
+
+    Args:
+        first: (N,) per pair, the raters who chose the first arm.
+        second: (N,) per pair, the raters who chose the second arm.
+    """
+    a, b = int(np.count_nonzero(first > second)), int(np.count_nonzero(first < second))
+    return SignTest(a, b, len(first) - a - b, float(stats.binomtest(a, a + b).pvalue) if a + b else None)

@@ -14,10 +14,11 @@ def test_the_papers_answers_give_its_p_value_z_and_wilson_interval() -> None:
 
 
 def test_newcombes_81_of_263_gives_his_wilson_interval() -> None:
-    """Newcombe (1998), Statistics in Medicine 17: 857-872, table I, method 3."""
+    """Newcombe (1998), Statistics in Medicine 17: 857-872, table I, methods 3 and 5."""
     result = side_choice(81, 263 - 81).result
     assert result is not None
     assert [result.low, result.high] == pytest.approx([0.2553, 0.3662], abs=5e-5)
+    assert [result.exact_low, result.exact_high] == pytest.approx([0.2527, 0.3676], abs=5e-5)
 
 
 @pytest.mark.parametrize(("first", "second", "p_value"), [(1, 0, 1.0), (5, 0, 2 / 32), (4, 1, 12 / 32), (3, 3, 1.0)])
