@@ -9,10 +9,7 @@ from fractions import Fraction
 from html import escape
 
 from analysis.preference import ThresholdRow, percent_text
-
-FIRST, SECOND, NEITHER = "#0072b2", "#e69f00", "#c9c9c9"
-WIDTH = 480
-_TEXT = 'font-family="system-ui, sans-serif" font-size="13"'
+from analysis.svg import FIRST, NEITHER, SECOND, WIDTH, box, label, shorten, svg
 
 
 def threshold_bars(first_arm: str, second_arm: str, rows: Sequence[ThresholdRow]) -> str:
@@ -29,20 +26,20 @@ def threshold_bars(first_arm: str, second_arm: str, rows: Sequence[ThresholdRow]
     for place, row in enumerate(rows):
         y, x = place * step + 4, Fraction(left)
         name = threshold_text(row.threshold)
-        marks.append(_label(left - 8, y + bar / 2 + 5, f"&gt; {name}%", "end"))
+        marks.append(label(left - 8, y + bar / 2 + 5, f"&gt; {name}%", "end"))
         for count, fill, ink in ((row.first, FIRST, "#fff"), (row.none, NEITHER, "#000"), (row.second, SECOND, "#000")):
             width = Fraction(count * scale, row.pairs)
             if count:
-                marks.append(_box(float(x), y, float(width), bar, fill))
+                marks.append(box(float(x), y, float(width), bar, fill))
             text = f"{percent_text(count, row.pairs)}%"
             if width >= 8 * len(text) + 4:
-                marks.append(_label(float(x + width / 2), y + bar / 2 + 5, text, fill=ink))
+                marks.append(label(float(x + width / 2), y + bar / 2 + 5, text, fill=ink))
             x += width
         spoken.append(
             f"over {name}%: {first_arm} {percent_text(row.first, row.pairs)}%, "
             f"{second_arm} {percent_text(row.second, row.pairs)}%, neither {percent_text(row.none, row.pairs)}%"
         )
-    return _svg("Pairs that prefer each arm, by threshold", "; ".join(spoken), len(rows) * step + 4, marks)
+    return svg("Pairs that prefer each arm, by threshold", "; ".join(spoken), len(rows) * step + 4, marks)
 
 
 def share_histogram(first_arm: str, second_arm: str, counts: Sequence[tuple[int, int]]) -> str:
@@ -65,21 +62,19 @@ def share_histogram(first_arm: str, second_arm: str, counts: Sequence[tuple[int,
         size = height * count / most
         x = place * slot
         if count:
-            marks.append(_box(x + 3, top + height - size, slot - 6, size, fill))
-            marks.append(_label(x + slot / 2, top + height - size - 6, f"{count:,}"))
+            marks.append(box(x + 3, top + height - size, slot - 6, size, fill))
+            marks.append(label(x + slot / 2, top + height - size - 6, f"{count:,}"))
     base = top + height
     # The bar of exactly a half stands between the tenths, so the marks right of it lie one slot further.
-    marks += [
-        _label(place * slot, base + 18, str(10 * place), "start" if not place else "middle") for place in range(5)
-    ]
-    marks.append(_label(5.5 * slot, base + 18, "50"))
-    marks += [_label(place * slot, base + 18, str(10 * place - 10)) for place in range(7, 11)]
-    marks.append(_label(WIDTH, base + 18, "100", "end"))
+    marks += [label(place * slot, base + 18, str(10 * place), "start" if not place else "middle") for place in range(5)]
+    marks.append(label(5.5 * slot, base + 18, "50"))
+    marks += [label(place * slot, base + 18, str(10 * place - 10)) for place in range(7, 11)]
+    marks.append(label(WIDTH, base + 18, "100", "end"))
     marks.append(f'<line x1="0" y1="{base}" x2="{WIDTH}" y2="{base}" stroke="currentColor"/>')
-    caption = f"% of the raters who chose a side that chose {_shorten(first_arm)}"
-    marks.append(_label(WIDTH / 2, base + 40, escape(caption)))
+    caption = f"% of the raters who chose a side that chose {shorten(first_arm)}"
+    marks.append(label(WIDTH / 2, base + 40, escape(caption)))
     spoken = "; ".join(f"{_bin_name(place)}%: {count}" for place, count in enumerate(bins) if count)
-    return _svg(f"Pairs by the share that chose {first_arm} over {second_arm}", spoken, base + 50, marks)
+    return svg(f"Pairs by the share that chose {first_arm} over {second_arm}", spoken, base + 50, marks)
 
 
 def share_bins(counts: Sequence[tuple[int, int]]) -> list[int]:
@@ -111,25 +106,3 @@ def _bin_name(place: int) -> str:
         return "50"
     low = 10 * (place if place < 5 else place - 1)
     return f"{low}–{low + 10}"
-
-
-def _shorten(name: str, limit: int = 16) -> str:
-    return name if len(name) <= limit else f"{name[: limit - 1]}…"
-
-
-def _box(x: float, y: float, width: float, height: float, fill: str) -> str:
-    return (
-        f'<rect x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" height="{height:.2f}" fill="{fill}" '
-        'stroke="#555" stroke-width="0.5"/>'
-    )
-
-
-def _label(x: float, y: float, text: str, anchor: str = "middle", fill: str = "currentColor") -> str:
-    return f'<text x="{x:.2f}" y="{y:.2f}" text-anchor="{anchor}" fill="{fill}">{text}</text>'
-
-
-def _svg(title: str, description: str, height: float, marks: Sequence[str]) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" role="img" {_TEXT}>'
-        f"<title>{escape(title)}</title><desc>{escape(description)}</desc>{''.join(marks)}</svg>"
-    )

@@ -1,15 +1,21 @@
 """A frame of answers turned into one frozen report. No Django here: `analysis.rendering` writes it down."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from analysis.answers import ordinary
-from analysis.preference import THRESHOLDS, ThresholdRow, pair_counts, percent, threshold_table
-from analysis.significance import Significance, parse_confidence, side_choice
+from analysis.absent import Absent
+from analysis.answers import of_kind, ordinary
+from analysis.clustered import ClusteredShare
+from analysis.comparison import Comparison, compare
+from analysis.crossed import Array
+from analysis.multiplicity import holm
+from analysis.preference import THRESHOLDS, pair_counts
+from analysis.ranking import Contest, Worths, davidson, rank_probabilities
+from analysis.significance import parse_confidence
 
 ANSWERS_ASSUME = (
     "Every answer counts once, whoever gave it and on whichever pair.",
@@ -19,51 +25,9 @@ THRESHOLDS_ASSUME = (
     "Every pair counts once, however many raters answered it.",
     "A pair prefers an arm only if more than the threshold's share of the raters who chose a side chose it.",
     "Exactly the threshold is not enough, and “Same” answers are left out of the share.",
-    "The percents describe these pairs and these raters; no interval is given for them here.",
 )
-
-
-@dataclass(frozen=True)
-class PairCounts:
-    """One pair's answers: how many chose the first arm, the second, or neither."""
-
-    pair: str
-    class_name: str
-    first: int
-    second: int
-    same: int
-
-    @property
-    def answers(self) -> int:
-        """All answers on this pair."""
-        return self.first + self.second + self.same
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two arms against each other, the first before the second in the order of their names."""
-
-    first_arm: str
-    second_arm: str
-    pairs: tuple[PairCounts, ...]
-    same: int
-    thresholds: tuple[ThresholdRow, ...]
-    significance: Significance
-
-    @property
-    def first(self) -> int:
-        """Answers that chose the first arm."""
-        return self.significance.first
-
-    @property
-    def second(self) -> int:
-        """Answers that chose the second arm."""
-        return self.significance.second
-
-    @property
-    def answers(self) -> int:
-        """All answers to this comparison."""
-        return self.first + self.second + self.same
+RANKING_ASSUMES = ("How probable each rank is comes from the normal approximation to the estimates.",)
+Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -76,28 +40,53 @@ class PerPair:
 
 
 @dataclass(frozen=True)
+class Ranking:
+    """Three arms or more in one order.
+
+    Attributes:
+        worths: Davidson's model of all comparisons together.
+        ranks: (K, K) per arm how probable each rank is, from the best.
+        holm: Per comparison the headline's p-value, adjusted by Holm over the comparisons; None where it is absent.
+        assumes: What the numbers take for granted, in sentences.
+    """
+
+    worths: Worths
+    ranks: Array
+    holm: tuple[float | None, ...]
+    assumes: tuple[str, ...] = RANKING_ASSUMES
+
+
+@dataclass(frozen=True)
 class Report:
     """What a set of answers says; every table and page is a rendering of this value.
 
     Attributes:
         title: What the answers are of.
         comparisons: One per unordered pair of arms.
-        raters: Raters with at least one answer.
+        ranking: Of three arms or more.
+        raters: Raters with at least one ordinary answer.
         per_pair: None if there is no answer.
         period: The first and the last answer's time in UTC, ISO 8601; None if no time is known.
+        other_kinds: How many catch, repeat and practice answers there are, which no preference counts.
+        confidence: Of all intervals.
+        seed: Of the bootstraps.
         notes: What the reader must know of where the answers come from.
     """
 
     title: str
     comparisons: tuple[Comparison, ...]
+    ranking: Ranking | Absent
     raters: int
     per_pair: PerPair | None
     period: tuple[str, str] | None
+    other_kinds: dict[str, int]
+    confidence: float
+    seed: int
     notes: tuple[str, ...] = ()
 
     @property
     def answers(self) -> int:
-        """All answers."""
+        """All ordinary answers."""
         return sum(comparison.answers for comparison in self.comparisons)
 
     @property
@@ -128,6 +117,8 @@ def build_report(
     title: str = "Preference report",
     arms: Sequence[str] = (),
     notes: Sequence[str] = (),
+    seed: int = 0,
+    progress: Progress = lambda _share, _what: None,
 ) -> Report:
     """Compute the report of a frame of answers. The order of its rows does not matter.
 
@@ -138,6 +129,8 @@ def build_report(
         title: What the answers are of.
         arms: The study's arms; two of them are compared even before there is an answer.
         notes: Sentences for the head of the report.
+        seed: Of the bootstraps; the same answers and seed give the same report.
+        progress: Called now and then with the share that is done and what is done next.
 
     Raises:
         AnswersError: If the answers contradict themselves (see `preference.pair_counts`).
@@ -145,37 +138,82 @@ def build_report(
     """
     confidence = parse_confidence(confidence)
     thresholds = tuple(thresholds)
-    frame = ordinary(frame)
-    counts = pair_counts(frame)
-    groups = {(str(key[0]), str(key[1])): group for key, group in counts.groupby(["first_arm", "second_arm"])}
+    progress(0.0, "sorting the answers")
+    frame = _sorted(frame)
+    counts = pair_counts(ordinary(frame))
+    groups = dict(_by_arms(frame))
     if not groups and len(set(arms)) == 2:
-        first, second = sorted(set(arms))
-        groups[first, second] = counts
+        groups[min(arms), max(arms)] = frame
+    comparisons = []
+    for place, (key, group) in enumerate(sorted(groups.items(), key=lambda item: item[0])):
+        done = iter(range(STEPS))
+
+        def step(what: str, place: int = place, done: Iterator[int] = done) -> None:
+            progress((place + next(done) / STEPS) / len(groups), what)
+
+        comparisons.append(
+            compare(key, group, thresholds=thresholds, confidence=confidence, seed=seed + place, step=step)
+        )
     total = counts["answers"]
+    answers = ordinary(frame)
     return Report(
         title=title,
-        comparisons=tuple(
-            _compare(key, group, thresholds=thresholds, confidence=confidence) for key, group in sorted(groups.items())
-        ),
-        raters=int(frame["rater"].nunique()),
+        comparisons=tuple(comparisons),
+        ranking=_ranking(comparisons, seed),
+        raters=int(answers["rater"].nunique()),
         per_pair=PerPair(int(total.min()), float(total.mean()), int(total.max())) if len(total) else None,
-        period=_period(frame),
+        period=_period(answers),
+        other_kinds={kind: count for kind in ("catch", "repeat", "practice") if (count := len(of_kind(frame, kind)))},
+        confidence=confidence,
+        seed=seed,
         notes=tuple(notes),
     )
 
 
-def _compare(
-    arms: tuple[str, str], counts: pd.DataFrame, *, thresholds: Iterable[Fraction], confidence: float
-) -> Comparison:
-    columns = ("pair", "class_name", "first", "second", "same")
-    first, second = counts["first"], counts["second"]
-    return Comparison(
-        first_arm=arms[0],
-        second_arm=arms[1],
-        pairs=tuple(PairCounts(*row) for row in zip(*(counts[name].tolist() for name in columns), strict=True)),
-        same=int(counts["same"].sum()),
-        thresholds=threshold_table(first.to_numpy(), second.to_numpy(), thresholds),
-        significance=side_choice(int(first.sum()), int(second.sum()), confidence),
+STEPS = 7
+
+
+def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the answers by rater, pair and kind, so that sums of floats do not depend on the file's order."""
+    columns = [name for name in ("position", "kind", "pair", "rater") if name in frame]
+    keys = [pd.factorize(frame[name], sort=True, use_na_sentinel=True)[0] for name in columns]
+    return frame.iloc[np.lexsort(keys)].reset_index(drop=True) if len(frame) else frame
+
+
+def _by_arms(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
+    """Yield the answers of each two arms; catch and practice trials go with those of their rater's first comparison."""
+    if frame.empty:
+        return
+    codes, names = pd.factorize(pd.concat([frame["left_arm"], frame["right_arm"]]), sort=True)
+    left, right = np.split(codes, 2)
+    key = np.minimum(left, right) * len(names) + np.maximum(left, right)
+    if "kind" in frame:
+        apart = frame["kind"].isin(["catch", "practice"]).to_numpy(dtype=bool)
+        own = pd.Series(key[~apart]).groupby(frame["rater"].to_numpy(dtype=object)[~apart]).min()
+        key[apart] = frame["rater"][apart].map(own).fillna(-1).to_numpy(dtype=np.intp)
+    for value in np.unique(key[key >= 0]):
+        first, second = divmod(int(value), len(names))
+        yield (str(names[first]), str(names[second])), frame[key == value]
+
+
+def _ranking(comparisons: Sequence[Comparison], seed: int) -> Ranking | Absent:
+    arms = sorted({arm for one in comparisons for arm in (one.first_arm, one.second_arm)})
+    if len(arms) < 3:
+        return Absent("there are only two arms, and their comparison ranks them")
+    contests = [
+        Contest(arms.index(one.first_arm), arms.index(one.second_arm), one.first, one.second, one.same)
+        for one in comparisons
+    ]
+    worths = davidson(arms, contests)
+    if isinstance(worths, Absent):
+        return worths
+    known = [place for place, one in enumerate(comparisons) if isinstance(one.headline, ClusteredShare)]
+    adjusted = holm([one.headline.p_value for one in comparisons if isinstance(one.headline, ClusteredShare)])
+    by_place = dict(zip(known, map(float, adjusted), strict=True))
+    return Ranking(
+        worths,
+        rank_probabilities(worths, np.random.default_rng([seed, 99])),
+        tuple(by_place.get(place) for place in range(len(comparisons))),
     )
 
 
@@ -185,81 +223,3 @@ def _period(frame: pd.DataFrame) -> tuple[str, str] | None:
     times = frame["answered_at"].dt.tz_convert("UTC")
     first, last = (f"{time:%Y-%m-%dT%H:%M:%SZ}" for time in (times.min(), times.max()))
     return first, last
-
-
-def to_dict(report: Report) -> dict[str, Any]:
-    """Return the report as what report.json holds: plain values, no NaN, None where a number cannot be had.
-
-    With two arms the top level tells all of it; `thresholds` and `significance` describe exactly two arms, so with
-    more they stand once per entry of `comparisons` (always there), and on the top level are empty and say so.
-    """
-    comparisons = [_comparison_dict(comparison) for comparison in report.comparisons]
-    if len(comparisons) == 1:
-        thresholds, significance = comparisons[0]["thresholds"], comparisons[0]["significance"]
-    else:
-        reason = "there is no answer" if not comparisons else "there are more than two arms: see comparisons"
-        thresholds, significance = [], {"available": False, "reason": reason, "assumes": []}
-    return {
-        "title": report.title,
-        "notes": list(report.notes),
-        "raters": report.raters,
-        "pairs": report.pairs,
-        "period": list(report.period) if report.period else None,
-        "answers": {
-            "total": report.answers,
-            "same": report.same,
-            "per_arm": report.per_arm,
-            "per_pair": asdict(report.per_pair) if report.per_pair else {"min": None, "mean": None, "max": None},
-            "assumes": list(ANSWERS_ASSUME),
-        },
-        "thresholds": thresholds,
-        "significance": significance,
-        "comparisons": comparisons,
-    }
-
-
-def _comparison_dict(comparison: Comparison) -> dict[str, Any]:
-    return {
-        "arms": [comparison.first_arm, comparison.second_arm],
-        "pairs": len(comparison.pairs),
-        "answers": {
-            "total": comparison.answers,
-            "same": comparison.same,
-            "per_arm": {comparison.first_arm: comparison.first, comparison.second_arm: comparison.second},
-        },
-        "thresholds": [_threshold_dict(comparison, row) for row in comparison.thresholds],
-        "significance": _significance_dict(comparison),
-    }
-
-
-def _threshold_dict(comparison: Comparison, row: ThresholdRow) -> dict[str, Any]:
-    pairs = {comparison.first_arm: row.first, comparison.second_arm: row.second, "none": row.none}
-    whole = row.threshold.denominator == 1
-    return {
-        "threshold": int(row.threshold) if whole else float(row.threshold),
-        "pairs": pairs,
-        "percent": {name: percent(count, row.pairs) for name, count in pairs.items()},
-        "assumes": list(THRESHOLDS_ASSUME),
-    }
-
-
-def _significance_dict(comparison: Comparison) -> dict[str, Any]:
-    test = comparison.significance
-    head = {
-        "test": "two-sided exact binomial test against 1/2",
-        "arm": comparison.first_arm,
-        "against": comparison.second_arm,
-        "chose": {comparison.first_arm: test.first, comparison.second_arm: test.second},
-        "confidence": test.confidence,
-        "assumes": list(test.assumes),
-    }
-    if test.result is None:
-        return {"available": False, "reason": "no answer chose a side, so there is nothing to test", **head}
-    return {
-        "available": True,
-        **head,
-        "share": test.result.share,
-        "p_value": test.result.p_value,
-        "z": test.result.z,
-        "interval": {"method": "wilson", "low": test.result.low, "high": test.result.high},
-    }

@@ -37,8 +37,8 @@ class Sides:
         """Return N."""
         return len(self.first)
 
-    def only(self, keep: NDArray[np.bool_]) -> "Sides":
-        """Return the answers where `keep` (N,) is true, with codes anew."""
+    def only(self, keep: NDArray[np.bool_] | Codes) -> "Sides":
+        """Return the answers where `keep` (N,) is true, or at the places that it names, with codes anew."""
         rater, raters = recode(self.rater[keep], self.raters)
         pair, pairs = recode(self.pair[keep], self.pairs)
         return Sides(self.first[keep], self.left[keep], rater, pair, raters, pairs, self.rows[keep])

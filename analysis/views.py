@@ -13,7 +13,8 @@ from django.views.decorators.http import require_safe
 
 from analysis.answers import AnswersError, write_csv
 from analysis.frames import responses
-from analysis.rendering import context, render_json
+from analysis.rendering import render_json
+from analysis.sections import context
 from analysis.selectors import studies_with_counts, study_report
 from survey.models import Study
 
@@ -45,7 +46,7 @@ def report_page(request: HttpRequest, slug: str) -> HttpResponse:
         report = study_report(study, simulated=simulated)
     except AnswersError as error:
         return render(request, "analysis/page.html", {**page, "error": str(error)}, status=422)
-    return render(request, "analysis/page.html", {**page, **context(report)})
+    return render(request, "analysis/page.html", {**page, **context(report, {})})
 
 
 @staff_page

@@ -41,10 +41,15 @@ def paper_counts() -> list[Counts]:
 
 
 def answers_csv(counts: Iterable[Counts], arms: tuple[str, str] = ("robust", "vanilla")) -> str:
-    """Return an answers file with these counts per pair; sides alternate, raters are r0, r1, ..."""
+    """Return an answers file with these counts per pair; sides alternate, raters are r0, r1, ...
+
+    Who gives which answer turns by seven raters from pair to pair, so that no rater is always of one mind.
+    """
     lines = [HEADER]
     for pair, (first, second, same) in enumerate(counts):
-        for rater, winner in enumerate([0] * first + [1] * second + [None] * same):
+        outcomes = [0] * first + [1] * second + [None] * same
+        for rater in range(len(outcomes)):
+            winner = outcomes[(rater + 7 * pair) % len(outcomes)]
             left = (rater + pair) % 2
             choice = "same" if winner is None else "left" if winner == left else "right"
             lines.append(f"r{rater},{pair},{arms[left]},{arms[1 - left]},{choice}")

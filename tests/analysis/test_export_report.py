@@ -9,7 +9,10 @@ from django.core.management import CommandError, call_command
 from tests.analysis.paper import HEADER, answers_csv, paper_counts
 from tests.analysis.study import answer, make_study
 
-DEFAULT_FILES = ["pairs.csv", "report.html", "report.json", "thresholds.csv", "totals.csv"]
+DEFAULT_FILES = [
+    "effects.csv", "estimates.csv", "monitoring.csv", "pairs.csv", "raters.csv", "report.html", "report.json",
+    "thresholds.csv", "totals.csv",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ def test_formats_thresholds_and_confidence_are_taken(paper: Path, tmp_path: Path
         "export_report", "--answers", str(paper), "--output", str(out), "--formats", "latex,json",
         "--thresholds", "66.7,50", "--confidence", "0.9",
     )  # fmt: skip
-    assert names(out) == ["report.json", "thresholds.tex"]
+    assert names(out) == ["report.json", "report.tex", "thresholds.tex"]
     report = json.loads((out / "report.json").read_text())
     assert [row["threshold"] for row in report["thresholds"]] == [50, 66.7]
     assert report["significance"]["confidence"] == 0.9

@@ -11,10 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.answers import parse_answers
+from analysis.clustered import ClusteredShare
+from analysis.document import to_dict
 from analysis.plots import share_bins, share_histogram, threshold_bars
 from analysis.preference import check_printed_row, parse_thresholds
-from analysis.rendering import render_files, render_html, render_json, render_latex, render_text, verdict
-from analysis.report import Report, build_report, to_dict
+from analysis.rendering import render_files, render_html, render_json, render_latex, render_text
+from analysis.report import Report, build_report
+from analysis.wording import p_text, verdict
 from tests.analysis.paper import HEADER, Counts, answers_frame, paper_counts
 
 
@@ -41,9 +44,13 @@ def test_percents_are_the_papers(paper: Report) -> None:
 
 
 def test_the_verdict_says_who_by_how_much_and_under_which_assumption(paper: Report) -> None:
+    headline = paper.comparisons[0].headline
+    assert isinstance(headline, ClusteredShare)
+    assert headline.low < 0.5387 < 0.5709 < headline.high
     assert verdict(paper.comparisons[0]) == (
-        "Raters preferred robust: of 3,653 answers that chose a side, 55.5% chose robust (95% Wilson interval "
-        "53.9–57.1%; p = 3.5e-11 against an even split), treating answers as independent."
+        "Raters preferred robust: of 3,653 answers that chose a side, 55.5% chose robust (95% interval "
+        f"{100 * headline.low:.1f}–{100 * headline.high:.1f}%, p {p_text(headline.p_value)}, allowing for raters and "
+        "pairs). For comparison, if every answer were independent, the interval would be 53.9–57.1% and p = 3.5e-11."
     )
 
 
@@ -76,7 +83,8 @@ def test_without_answers_the_report_says_so_and_has_zero_rows() -> None:
     assert read["significance"]["available"] is False
     for text in (render_html(report), render_text(report)):
         assert "There are no answers yet" in text
-    assert len(render_files(report, ["html", "json", "csv", "latex"])) == 6
+    assert all(render_files(report, ["html", "json", "csv", "latex"]).values())
+    assert render_files(report, ["svg"]) == {}
 
 
 def test_when_all_answers_are_same_there_is_no_test_and_nobody_is_preferred() -> None:
@@ -88,11 +96,22 @@ def test_when_all_answers_are_same_there_is_no_test_and_nobody_is_preferred() ->
 
 
 def test_an_even_split_is_no_clear_preference() -> None:
-    assert verdict(build_report(answers_frame([(5, 5, 0)])).comparisons[0]).startswith("No clear preference: of 10 ")
+    even = build_report(answers_frame([(6, 4, 0), (4, 6, 0), (5, 5, 2)])).comparisons[0]
+    assert verdict(even).startswith("No clear preference: of 30 ")
+
+
+@pytest.mark.parametrize(("pairs", "why"), [([(5, 5, 0)], "of one pair"), ([(1, 0, 0), (0, 1, 0)], "of one rater")])
+def test_a_result_of_one_pair_or_one_rater_claims_nothing_and_says_why(pairs: list[Counts], why: str) -> None:
+    report = build_report(answers_frame(pairs))
+    assert verdict(report.comparisons[0]).startswith("No claim beyond these answers: ")
+    read = json.loads(render_json(report), parse_constant=pytest.fail)
+    assert read["significance"]["clustered"]["available"] is False
+    assert why in read["significance"]["clustered"]["reason"]
 
 
 def test_the_verdict_speaks_of_the_arm_that_leads() -> None:
-    assert "75.0% chose vanilla" in verdict(build_report(answers_frame([(25, 75, 0)])).comparisons[0])
+    led = build_report(answers_frame([(20, 80, 0), (30, 70, 0)])).comparisons[0]
+    assert "75.0% chose vanilla" in verdict(led)
 
 
 def three_arms() -> Report:

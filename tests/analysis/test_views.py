@@ -60,7 +60,7 @@ def test_the_page_shows_the_report_and_no_inline_style(staff: Client) -> None:
     text = staff.get("/report/demo/").content.decode()
     assert "The demo study" in text
     assert "66.7% chose robust" in text
-    assert "treating answers as independent" in text
+    assert "if every answer were independent" in text
     assert "<style" not in text
     assert "style=" not in text
     assert "<script" not in text
