@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from analysis.answers import parse_answers
 from analysis.clustered import ClusteredShare
 from analysis.document import to_dict
+from analysis.latex import render_latex
 from analysis.plots import share_bins, share_histogram, threshold_bars
 from analysis.preference import check_printed_row, parse_thresholds
-from analysis.rendering import render_files, render_html, render_json, render_latex, render_text
+from analysis.rendering import render_files, render_html, render_json, render_text
 from analysis.report import Report, build_report
 from analysis.wording import p_text, verdict
 from tests.analysis.paper import HEADER, Counts, answers_frame, paper_counts
