@@ -3,7 +3,7 @@
 import pandas as pd
 
 from analysis.answers import COLUMNS
-from survey.models import Pair, Response, Study
+from survey.models import Pair, Response, Study, Trial
 
 
 def responses(study: Study, *, simulated: bool = False) -> pd.DataFrame:
@@ -11,7 +11,8 @@ def responses(study: Study, *, simulated: bool = False) -> pd.DataFrame:
 
     Raters are called r1, r2, ... and simulated ones simulated1, ...: their row numbers, which say nothing of who
     they are and are not what their cookies hold. A pair is called by its index; in a study of more than two arms,
-    where an index has several pairs of images, by index:arm:arm.
+    where an index has several pairs of images, by index:arm:arm. Practice trials, catch trials and repeats are not
+    answers; a corrected answer is there once, as its last choice, with the first one's time.
 
     Args:
         study: Whose answers.
@@ -19,7 +20,9 @@ def responses(study: Study, *, simulated: bool = False) -> pd.DataFrame:
     """
     pairs = _pairs(study)
     rows = (
-        Response.objects.filter(trial__rater__study=study, trial__rater__simulated=simulated)
+        Response.objects.filter(
+            trial__rater__study=study, trial__rater__simulated=simulated, trial__kind=Trial.Kind.ORDINARY
+        )
         .order_by("trial__rater_id", "trial__position")
         .values_list(
             "trial__rater_id",

@@ -8,12 +8,16 @@ from django.db.models import Count, Q, QuerySet
 from analysis.frames import responses
 from analysis.preference import THRESHOLDS
 from analysis.report import Report, build_report
-from survey.models import Response, Study
+from survey.models import Response, Study, Trial
 
 
 def studies_with_counts() -> QuerySet[Study]:
     """Return all studies with `answers` and `raters` (those who answered), simulated raters left out."""
-    real = Q(raters__simulated=False, raters__trials__response__isnull=False)
+    real = Q(
+        raters__simulated=False,
+        raters__trials__response__isnull=False,
+        raters__trials__kind=Trial.Kind.ORDINARY,
+    )
     return Study.objects.annotate(
         answers=Count("raters__trials__response", filter=real),
         answering=Count("raters", filter=real, distinct=True),
@@ -45,7 +49,9 @@ def study_report(
 
 def _notes(study: Study, *, answered: int, simulated: bool) -> Sequence[str]:
     notes = []
-    others = Response.objects.filter(trial__rater__study=study, trial__rater__simulated=not simulated).count()
+    others = Response.objects.filter(
+        trial__rater__study=study, trial__rater__simulated=not simulated, trial__kind=Trial.Kind.ORDINARY
+    ).count()
     if simulated:
         notes.append("A dry run: these answers come from simulated raters only, and say nothing of people.")
     elif others:

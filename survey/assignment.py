@@ -1,85 +1,116 @@
-"""Who sees which pairs, in which order and on which side. Pure: ids and counts in, a plan out.
+"""Who sees which pair next, on which side, and where the other trials stand. Pure: counts in, choices out.
 
-Balance comes first and chance decides the rest: the pairs planned least often are taken first, and a pair's first image
-goes to the side where it has been less often, as far as that leaves each rater's own sides even.
+A pair is given out when it is needed and not before: raters stop at any moment, and what was planned for them would be
+missing elsewhere. Balance comes first and chance decides the rest. The pairs served least often come first; among
+those, the one and the side are taken that keep both the pair's and the rater's own sides even.
 """
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+FIRST_SPECIAL = 3
+"""Catch trials and repeats come from this ordinary trial on; the first ones are for settling in."""
+
+REPEAT_GAP = 5
+"""How many trials at least, if there are so many, lie between a trial and its repeat."""
+
 
 @dataclass(frozen=True)
 class PairLoad:
-    """How often a pair stands in the plans made so far.
+    """How often a pair is served.
 
     Attributes:
         pair: The pair's id.
-        planned: The number of raters whose plan holds it.
-        first_on_left: In how many of these plans its first image is on the left, 0 to `planned`.
+        served: Its answers and live leases.
+        left_surplus: Of these, those with its first image on the left, less those with it on the right.
     """
 
     pair: int
-    planned: int = 0
-    first_on_left: int = 0
-
-    @property
-    def left_surplus(self) -> int:
-        """Plans with the first image on the left, less those with it on the right."""
-        return 2 * self.first_on_left - self.planned
+    served: int = 0
+    left_surplus: int = 0
 
 
 @dataclass(frozen=True)
-class PlannedTrial:
+class Assignment:
     """A pair for one rater, and whether its first image is on the left."""
 
     pair: int
     first_is_left: bool
 
 
-def plan_trials(
-    loads: Sequence[PairLoad],
-    *,
-    pairs_per_rater: int | None,
-    raters_per_pair: int | None,
-    rng: random.Random,
-) -> list[PlannedTrial]:
-    """Plan one rater's trials, in the order in which they will be shown.
+def choose_pair(loads: Sequence[PairLoad], *, left_surplus: int, rng: random.Random) -> Assignment | None:
+    """Choose the pair that a rater sees next, and its sides.
 
     Args:
-        loads: Every pair of the study with its counts so far.
-        pairs_per_rater: How many pairs to give; None gives all.
-        raters_per_pair: How many plans a pair may stand in; pairs that have reached it are left out. None: no limit.
-        rng: Decides ties, sides and order. The plan is a function of the arguments and of its state.
+        loads: Pairs that the rater has not seen and that want answers. Only the least served of them are considered.
+        left_surplus: The rater's own trials with the first image on the left, less those with it on the right.
+        rng: Decides ties. The choice is a function of the arguments and of its state.
 
     Returns:
-        At most `pairs_per_rater` trials, each of another pair; empty when every pair has its raters. First images
-        stand on the left in half of them, give or take one half.
+        Of the least served pairs and both sides, the one after which neither the pair nor the rater leans to a side
+        more than need be: the smallest largest lean, then the smallest sum of squares. None if there is no pair.
     """
-    wanted = [load for load in loads if raters_per_pair is None or load.planned < raters_per_pair]
-    chosen = _least_planned(wanted, count=len(wanted) if pairs_per_rater is None else pairs_per_rater, rng=rng)
-    trials = _choose_sides(chosen, rng=rng)
-    rng.shuffle(trials)
-    return trials
+    if not loads:
+        return None
+    least = min(load.served for load in loads)
+    options = [
+        (_lean(load.left_surplus + step, left_surplus + step), rng.random(), load.pair, step > 0)
+        for load in loads
+        if load.served == least
+        for step in (1, -1)
+    ]
+    _, _, pair, first_is_left = min(options)
+    return Assignment(pair=pair, first_is_left=first_is_left)
 
 
-def _least_planned(loads: Sequence[PairLoad], *, count: int, rng: random.Random) -> list[PairLoad]:
-    """Return the `count` pairs that stand in the fewest plans; ties fall by chance."""
-    shuffled = rng.sample(loads, len(loads))
-    return sorted(shuffled, key=lambda load: load.planned)[:count]
+def _lean(pair_surplus: int, rater_surplus: int) -> tuple[int, int]:
+    """Return how far two surpluses are from even: their largest size, and the sum of their squares."""
+    return max(abs(pair_surplus), abs(rater_surplus)), pair_surplus**2 + rater_surplus**2
 
 
-def _choose_sides(loads: Sequence[PairLoad], *, rng: random.Random) -> list[PlannedTrial]:
-    """Put half of the first images on the left: those that have been there least, compared with the right."""
-    shuffled = sorted(rng.sample(loads, len(loads)), key=lambda load: load.left_surplus)
-    on_left = _count_on_left(shuffled, rng=rng)
-    return [PlannedTrial(load.pair, first_is_left=rank < on_left) for rank, load in enumerate(shuffled)]
+def place_specials(
+    *, ordinary: int, practice: int, same: int, noise: int, repeats: int, rng: random.Random
+) -> dict[int, str]:
+    """Draw where a rater's trials that are not ordinary stand.
+
+    Args:
+        ordinary: How many ordinary trials there will be.
+        practice: Practice trials; they come first.
+        same: Catch trials with the same image twice.
+        noise: Catch trials with an image against noise.
+        repeats: Repeats of earlier ordinary trials, at most `ordinary`; they come late, so that there is a gap.
+        rng: Decides the places.
+
+    Returns:
+        Position, from 1, to kind; all other positions are ordinary. There are
+        practice + ordinary + same + noise + repeats positions in all, and a trial that could be repeated stands before
+        every repeat.
+    """
+    repeats = min(repeats, ordinary)
+    early = min(FIRST_SPECIAL, ordinary)
+    late = min(ordinary, max(early, repeats + REPEAT_GAP, ordinary // 2))
+    # After how many ordinary trials each special comes.
+    drawn = [(rng.randint(early, ordinary), rng.random(), kind) for kind in ["same"] * same + ["noise"] * noise]
+    drawn += [(rng.randint(late, ordinary), rng.random(), "repeat") for _ in range(repeats)]
+    places = {position: "practice" for position in range(1, practice + 1)}
+    for before, (after, _, kind) in enumerate(sorted(drawn)):
+        places[practice + after + before + 1] = kind
+    return places
 
 
-def _count_on_left(loads: Sequence[PairLoad], *, rng: random.Random) -> int:
-    """Return half the number of pairs; an odd one goes to the side with less so far, or falls by chance."""
-    half, odd = divmod(len(loads), 2)
-    if not odd:
-        return half
-    surplus = sum(load.left_surplus for load in loads)
-    return half + (surplus < 0 if surplus else rng.getrandbits(1))
+def choose_repeated(candidates: Sequence[int], *, position: int, rng: random.Random) -> int | None:
+    """Choose which trial a repeat at `position` repeats.
+
+    Args:
+        candidates: The positions of the rater's ordinary trials that were shown and not repeated yet.
+        position: Of the repeat.
+        rng: Decides among those that are `REPEAT_GAP` away; with none so far away, the farthest is taken.
+
+    Returns:
+        A candidate; None if there is none.
+    """
+    if not candidates:
+        return None
+    far = sorted(candidate for candidate in candidates if position - candidate > REPEAT_GAP)
+    return rng.choice(far) if far else min(candidates)

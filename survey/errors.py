@@ -21,6 +21,13 @@ class InvalidStudy(SurveyError):
     code = "invalid_study"
 
 
+class FrozenStudy(SurveyError):
+    """The study has been opened: its definition stays as it is."""
+
+    code = "frozen_study"
+    status = HTTPStatus.CONFLICT
+
+
 class UnknownStudy(SurveyError):
     """No study has this slug."""
 
@@ -29,17 +36,45 @@ class UnknownStudy(SurveyError):
 
 
 class StudyClosed(SurveyError):
-    """The study takes no more answers."""
+    """The study takes no answers."""
 
     code = "study_closed"
     status = HTTPStatus.FORBIDDEN
 
 
 class StudyFull(SurveyError):
-    """Every pair is already planned for as many raters as the study wants."""
+    """Every pair is already served as often as the study wants."""
 
     code = "study_full"
     status = HTTPStatus.FORBIDDEN
+
+
+class NotInvited(SurveyError):
+    """The study is for holders of an invitation, or for participants whom a panel sends."""
+
+    code = "not_invited"
+    status = HTTPStatus.FORBIDDEN
+
+
+class ScreenedOut(SurveyError):
+    """The rater has failed too many catch trials."""
+
+    code = "screened_out"
+    status = HTTPStatus.FORBIDDEN
+
+
+class TimeOver(SurveyError):
+    """The rater's time for the whole survey is over."""
+
+    code = "time_over"
+    status = HTTPStatus.FORBIDDEN
+
+
+class UnknownRater(SurveyError):
+    """No rater of the study is known by what was sent."""
+
+    code = "unknown_rater"
+    status = HTTPStatus.NOT_FOUND
 
 
 class UnknownTrial(SurveyError):

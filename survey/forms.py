@@ -9,6 +9,8 @@ class ResponseForm(forms.Form):
     trial = forms.CharField(max_length=32)
     choice = forms.CharField(max_length=20)
     response_ms = forms.IntegerField(required=False)
+    key = forms.CharField(max_length=64, required=False)
+    revises = forms.BooleanField(required=False)
 
     def first_error(self) -> str:
         """Return one line on the first field that is wrong."""

@@ -1,174 +1,338 @@
-// The trial page, faster: answers go to the API and the next pair takes the old one's place. Without this file the
-// page's form does the same work. The browser knows a trial by its token only.
+// The trial page, faster: the next pair takes the old one's place at once, while answers go to the server behind the
+// scenes. Without this file the page's form does the same work. The browser knows a trial by its token only.
 "use strict";
 
 (() => {
   const LONGEST_MS = 86_400_000;
-  const FIRST_WAIT_MS = 500;
-  const LONGEST_WAIT_MS = 15_000;
-  const PATIENCE_MS = 20_000;
+  const LAST_SECONDS = 10;
+  const PRELOADED = 2;
+  const LEAST_BETWEEN_RELOADS_MS = 10_000;
   const CHOICE_BY_KEY = {
     ArrowLeft: "left", ArrowDown: "same", ArrowRight: "right", 1: "left", 2: "same", 3: "right",
   };
 
-  const trial = document.getElementById("trial");
+  const page = document.getElementById("trial");
   const form = document.getElementById("answer");
-  const token = form.elements.namedItem("trial");
   const buttons = [...form.querySelectorAll("button[name=choice]")];
+  const backButton = document.getElementById("back");
   const message = document.getElementById("message");
-  const loading = new Map(); // token -> promise of the pair's two decoded images
+  const feedback = document.getElementById("feedback");
+  const text = page.dataset;
+  const initial = JSON.parse(document.getElementById("state").textContent);
 
+  let progress = initial.progress;
+  let upcoming = [];
+  let current = null; // the trial on the screen
+  let revising = false; // whether it is the last one again, to be corrected
+  let last = initial.last; // the trial answered last, with its choice
+  let doneUrl = initial.done_url ?? null;
   let shownAt = null; // when both images were painted; null while there is nothing to answer
-  let unsent = false;
+  let showing = null; // what the exposure ledger is told
+  let unsent = 0; // answers that count and are not acknowledged yet
+  let awaited = null; // token of the practice trial whose feedback is awaited
+  let countdown = null;
+  const settled = new Set(); // tokens answered or skipped here
 
-  const wait = (ms) => new Promise((resolve) => {
-    setTimeout(resolve, ms);
-    addEventListener("online", resolve, { once: true });
-  });
-  const backOff = (attempt) => wait(Math.min(FIRST_WAIT_MS * 2 ** attempt, LONGEST_WAIT_MS));
+  const address = (what, token) => text[what].replace("TOKEN", token);
+  const format = (template, values) => template.replace(/\{(\w+)\}/g, (_, name) => values[name]);
   const painted = () => new Promise((resolve) => {
     requestAnimationFrame(() => requestAnimationFrame(resolve));
   });
 
-  // "loading": the images are on their way; "ready": both are painted; "sending": the answer is on its way.
+  // "loading": the images are on their way; "ready": both are painted; "sending": the next trial is on its way.
   function setState(state) {
-    trial.dataset.state = state;
+    page.dataset.state = state;
     for (const button of buttons) button.setAttribute("aria-disabled", String(state !== "ready"));
   }
 
-  // Images -----------------------------------------------------------------------------------------------------------
+  const outbox = new sameseed.Outbox(text.rater, form.elements.namedItem("csrfmiddlewaretoken").value, {
+    onReply: received,
+    onRefusal: refused,
+    onTrouble: () => { message.textContent = text.textSlow; },
+  });
+  const pictures = new sameseed.Pictures((trial) => {
+    if (trial.token === current?.token && shownAt === null) message.textContent = text.textImage;
+  });
 
-  async function decoded(image, address) {
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        await image.decode();
-        return image;
-      } catch {
-        if (shownAt === null) message.textContent = "An image has not arrived yet. Trying again…";
-        await backOff(attempt);
-        image.src = address;
-      }
-    }
+  // Trials -----------------------------------------------------------------------------------------------------------
+
+  function advance() {
+    current = null;
+    const next = upcoming.shift();
+    if (next) show(next);
+    else if (doneUrl) finish();
+    else setState("sending");
   }
 
-  function load(next) {
-    if (!loading.has(next.token)) {
-      const pair = ["left", "right"].map((side) => {
-        const image = document.getElementById(side).cloneNode();
-        image.className = next.small ? "small" : "";
-        image.src = next[side];
-        return decoded(image, next[side]);
-      });
-      loading.set(next.token, Promise.all(pair));
-    }
-    return loading.get(next.token);
+  async function finish() {
+    setState("sending");
+    await outbox.flush();
+    if ((await outbox.entries()).length === 0) location.replace(doneUrl);
   }
 
-  async function wake() {
+  async function show(trial, { again = false } = {}) {
+    current = trial;
+    revising = again;
+    shownAt = null;
+    // What is there already is swapped in without a moment in between.
+    let images;
+    try {
+      images = await pictures.load(trial);
+    } catch {
+      if (current === trial) skip("image");
+      return;
+    }
+    if (current !== trial) return;
+    setState("loading");
+    ["left", "right"].forEach((side, place) => exchange(side, images[place], trial));
+    tell(trial);
     await painted();
-    message.textContent = "";
-    setState("ready");
-    shownAt = performance.now();
+    if (current === trial) wake(trial);
   }
 
-  async function show(reply) {
-    const [next, ...later] = reply.next;
-    const images = load(next);
-    later.forEach(load);
-    const decodedImages = await images;
-    setState("loading"); // no longer dimmed, when the new images come in
-    for (const image of decodedImages) document.getElementById(image.id).replaceWith(image);
-    loading.delete(next.token);
+  function exchange(side, image, trial) {
+    const old = document.getElementById(side);
+    if (old === image) return;
+    for (const { name, value } of old.attributes) {
+      if (!["src", "class", "width", "height", "fetchpriority"].includes(name)) image.setAttribute(name, value);
+    }
+    image.className = trial.small ? "small" : "";
+    old.replaceWith(image);
+  }
 
-    const { answered, total } = reply.progress;
-    const count = `${answered + 1} of ${total}`;
-    token.value = next.token;
-    document.getElementById("class-name").textContent = next.class_name;
+  function tell(trial) {
+    const number = Math.min(progress.answered + unsent + (revising ? 0 : 1), progress.total);
+    const count = trial.practice ? text.textPractice : format(text.textCount, { number, total: progress.total });
+    form.elements.namedItem("trial").value = trial.token;
+    form.elements.namedItem("revises").value = revising ? "1" : "";
+    document.getElementById("class-name").textContent = trial.class_name;
     document.getElementById("count").textContent = count;
-    Object.assign(document.getElementById("progress"), { max: total, value: answered });
-    document.getElementById("announcement").textContent = `${count}: ${next.class_name}`;
+    Object.assign(document.getElementById("progress"), {
+      max: progress.total, value: Math.min(progress.answered + unsent, progress.total),
+    });
+    document.getElementById("announcement").textContent = `${count}: ${trial.class_name}`;
+    for (const button of buttons) button.toggleAttribute("data-chosen", revising && button.value === last?.choice);
     for (const button of buttons) button.removeAttribute("aria-pressed");
-    await wake();
+    backButton.hidden = !last && !revising;
+    backButton.textContent = revising ? text.textForward : text.textBack;
+  }
+
+  function wake(trial) {
+    message.textContent = revising ? text.textRevising : "";
+    shownAt = performance.now();
+    showing = { key: sameseed.newKey(), shown_at: new Date().toISOString(), focus_losses: 0, painted_at: null };
+    showing.painted_at = showing.shown_at;
+    setState("ready");
+    startCountdown();
+    upcoming.slice(0, PRELOADED).forEach((next) => pictures.load(next));
+    pictures.forget(trial);
+  }
+
+  function measured(answered) {
+    const box = document.getElementById("left").getBoundingClientRect();
+    return {
+      ...showing,
+      ...(answered ? { answered_at: new Date().toISOString() } : {}),
+      image_width: box.width,
+      image_height: box.height,
+      pixel_ratio: devicePixelRatio,
+      viewport_width: innerWidth,
+      viewport_height: innerHeight,
+    };
   }
 
   // Answers ----------------------------------------------------------------------------------------------------------
 
-  function post(choice, responseMs) {
-    return fetch(trial.dataset.respond.replace("TOKEN", token.value), {
-      method: "POST",
-      credentials: "same-origin",
-      headers: {
-        "Content-Type": "application/json",
-        "X-CSRFToken": form.elements.namedItem("csrfmiddlewaretoken").value,
-      },
-      body: JSON.stringify({ choice, response_ms: responseMs }),
-      signal: AbortSignal.timeout?.(PATIENCE_MS),
-    });
+  async function answer(choice) {
+    if (shownAt === null) return;
+    if (revising && choice === last.choice) {
+      advance();
+      return;
+    }
+    const trial = current;
+    const elapsed = Math.round(performance.now() - shownAt);
+    const body = { choice, response_ms: elapsed <= LONGEST_MS ? elapsed : null, key: showing.key, showing: measured(true) };
+    if (revising) body.revises = true;
+    leave();
+    feedback.hidden = true;
+    buttons.find((button) => button.value === choice).setAttribute("aria-pressed", "true");
+    await outbox.put(address("respond", trial.token), trial.token, body);
+    settled.add(trial.token);
+    unsent += !trial.practice && !revising;
+    if (trial.practice) awaited = trial.token;
+    else last = { ...trial, choice };
+    const sent = outbox.flush();
+    if (awaited) await sent;
+    else advance();
   }
 
-  // Sends until the server has said that it holds the answer; sending it twice stores it once. Returns null if the
-  // server will not have it.
-  async function deliver(choice, responseMs) {
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        const response = await post(choice, responseMs);
-        if (response.ok) return await response.json();
-        if (response.status < 500 && response.status !== 408 && response.status !== 429) return null;
-      } catch {
-        // No connection, no reply in time, or half a reply: try again.
-      }
-      message.textContent = "The connection is slow. Your answer is kept here and will be sent.";
-      await backOff(attempt);
+  function leave() {
+    setState("sending");
+    shownAt = null;
+    showing = null;
+    clearInterval(countdown);
+  }
+
+  // The server holds an answer, and says what comes next.
+  function received(entry, reply, waiting) {
+    progress = reply.progress;
+    unsent = waiting.filter((other) => other.body.choice && !other.body.revises).length;
+    doneUrl = reply.done_url ?? null;
+    const known = new Set([...waiting.map((other) => other.token), ...settled, current?.token]);
+    if (!revising) known.add(last?.token);
+    upcoming = reply.next.filter((trial) => !known.has(trial.token));
+    setTimeLeft(reply.seconds_left);
+    if (entry.token === awaited) {
+      awaited = null;
+      if (reply.feedback) showFeedback(reply.feedback.correct);
+      advance();
+    } else if (current === null) {
+      advance();
+    } else if (shownAt !== null) {
+      if (!revising) message.textContent = "";
+      upcoming.slice(0, PRELOADED).forEach((next) => pictures.load(next));
     }
   }
 
-  // The server's own page says best why it refuses: send the form the plain way.
-  function submitPlainly(choice, responseMs) {
-    const field = Object.assign(document.createElement("input"), { type: "hidden", name: "choice", value: choice });
-    form.elements.namedItem("response_ms").value = responseMs ?? "";
-    form.append(field);
-    form.submit();
+  function showFeedback(correct) {
+    feedback.textContent = correct ? text.textCorrect : text.textWrong;
+    feedback.className = correct ? "feedback correct" : "feedback wrong";
+    feedback.hidden = false;
   }
 
-  async function answer(choice) {
-    if (shownAt === null) return;
-    const elapsed = Math.round(performance.now() - shownAt);
-    const responseMs = elapsed <= LONGEST_MS ? elapsed : null;
-    shownAt = null;
-    unsent = true;
-    setState("sending");
-    buttons.find((button) => button.value === choice).setAttribute("aria-pressed", "true");
-    const reply = await deliver(choice, responseMs);
-    unsent = false;
-    if (reply === null) submitPlainly(choice, responseMs);
-    else if (reply.done_url) location.replace(reply.done_url);
-    else await show(reply);
+  // The server's own page says best why it refuses, and where things stand; but it is not asked over and over.
+  function refused(entry, status) {
+    const before = Number(sessionStorage.getItem("sameseed-refused"));
+    sessionStorage.setItem("sameseed-refused", String(Date.now()));
+    if (status === 409) sessionStorage.setItem("sameseed-notice", text.textConflict);
+    if (status === 409 || Date.now() - before > LEAST_BETWEEN_RELOADS_MS) location.reload();
+    else message.textContent = text.textRefused;
   }
+
+  async function skip(reason) {
+    const trial = current;
+    const body = { reason, ...(showing ? { showing: measured(false) } : {}) };
+    leave();
+    if (reason === "image") message.textContent = text.textSkipped;
+    await outbox.put(address("skip", trial.token), trial.token, body);
+    settled.add(trial.token);
+    pictures.forget(trial);
+    outbox.flush();
+    advance();
+  }
+
+  function back() {
+    if (revising) {
+      leave();
+      advance();
+    } else if (last && (shownAt !== null || current === null)) {
+      if (current !== null) {
+        reportUnanswered();
+        upcoming.unshift(current);
+      }
+      leave();
+      show(last, { again: true });
+    }
+  }
+
+  // What was shown and not answered is kept too; sent even while the page goes away.
+  function reportUnanswered() {
+    if (showing === null || current === null) return;
+    fetch(address("expose", current.token), {
+      method: "POST",
+      keepalive: true,
+      credentials: "same-origin",
+      headers: { "Content-Type": "application/json", "X-CSRFToken": outbox.csrfToken },
+      body: JSON.stringify(measured(false)),
+    }).catch(() => {});
+  }
+
+  // Time -------------------------------------------------------------------------------------------------------------
+
+  function startCountdown() {
+    const limit = Number(text.limit);
+    if (!limit || revising) return;
+    const shown = shownAt;
+    countdown = setInterval(() => {
+      if (shownAt !== shown) return;
+      const left = limit - Math.floor((performance.now() - shown) / 1000);
+      if (left <= 0) skip("timeout");
+      else if (left <= LAST_SECONDS) message.textContent = format(text.textSeconds, { left });
+    }, 250);
+  }
+
+  let over = null;
+  function setTimeLeft(seconds) {
+    if (seconds === undefined || over !== null) return;
+    over = setTimeout(async () => {
+      leave();
+      await outbox.flush();
+      location.reload();
+    }, Math.min(seconds * 1000 + 1000, 2 ** 31 - 1));
+  }
+
+  // Events -----------------------------------------------------------------------------------------------------------
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    if (event.submitter) answer(event.submitter.value);
+    if (event.submitter?.name === "choice") answer(event.submitter.value);
+  });
+
+  backButton.addEventListener("click", (event) => {
+    event.preventDefault();
+    back();
   });
 
   addEventListener("keydown", (event) => {
     if (event.repeat || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
     const choice = CHOICE_BY_KEY[event.key];
-    if (!choice) return;
+    if (!choice && event.key !== "Backspace") return;
     event.preventDefault();
-    answer(choice);
+    if (choice) answer(choice);
+    else back();
   });
 
+  let away = false;
+  const lostFocus = () => {
+    if (!away && showing) showing.focus_losses += 1;
+    away = true;
+  };
+  addEventListener("blur", lostFocus);
+  addEventListener("focus", () => { away = false; });
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) lostFocus();
+    else away = false;
+  });
+  addEventListener("pagehide", reportUnanswered);
   addEventListener("beforeunload", (event) => {
-    if (unsent) event.preventDefault();
+    if (outbox.onlyInMemory) event.preventDefault();
   });
-
   addEventListener("pageshow", (event) => {
     if (event.persisted) location.reload();
   });
 
-  setState("loading");
-  Promise.all(["left", "right"].map((side) => {
-    const image = document.getElementById(side);
-    return decoded(image, image.getAttribute("src"));
-  })).then(wake);
+  // Start ------------------------------------------------------------------------------------------------------------
+
+  async function start() {
+    setState("loading");
+    setTimeLeft(initial.seconds_left);
+    const waiting = await outbox.entries();
+    const known = new Set(waiting.map((entry) => entry.token));
+    unsent = waiting.filter((entry) => entry.body.choice && !entry.body.revises).length;
+    upcoming = initial.next.filter((trial) => !known.has(trial.token));
+    advance();
+    const notice = sessionStorage.getItem("sameseed-notice");
+    sessionStorage.removeItem("sameseed-notice");
+    if (notice) showNotice(notice);
+    if (waiting.length) await outbox.flush();
+    else if (current === null && doneUrl === null) location.reload();
+  }
+
+  function showNotice(notice) {
+    feedback.textContent = notice;
+    feedback.className = "feedback";
+    feedback.hidden = false;
+  }
+
+  start();
 })();

@@ -1,38 +1,63 @@
-"""The shapes that the API takes and gives."""
+"""The shapes that the rater's API takes."""
 
-from django.urls import reverse
+from typing import Any
+
 from rest_framework import serializers
 
-from survey.models import Response, Trial
-from survey.services import MAX_RESPONSE_MS
+from survey.models import Response
+from survey.services import MAX_RESPONSE_MS, Showing
+
+MAX_PX = 100_000
 
 
-class AnswerSerializer(serializers.Serializer[Response]):
+class ShowingSerializer(serializers.Serializer[Any]):
+    """One showing of a trial, by the browser's clock."""
+
+    key = serializers.RegexField(r"^[-\w]{8,64}$")
+    shown_at = serializers.DateTimeField()
+    painted_at = serializers.DateTimeField(required=False, allow_null=True)
+    answered_at = serializers.DateTimeField(required=False, allow_null=True)
+    focus_losses = serializers.IntegerField(min_value=0, max_value=1_000_000, required=False)
+    image_width = serializers.FloatField(min_value=0, max_value=MAX_PX, required=False, allow_null=True)
+    image_height = serializers.FloatField(min_value=0, max_value=MAX_PX, required=False, allow_null=True)
+    pixel_ratio = serializers.FloatField(min_value=0, max_value=1000, required=False, allow_null=True)
+    viewport_width = serializers.IntegerField(min_value=0, max_value=MAX_PX, required=False, allow_null=True)
+    viewport_height = serializers.IntegerField(min_value=0, max_value=MAX_PX, required=False, allow_null=True)
+
+    def to_internal_value(self, data: Any) -> Any:  # noqa: ANN401 (REST framework's signature)
+        """Return the showing."""
+        return Showing(**super().to_internal_value(data))
+
+
+class AnswerSerializer(serializers.Serializer[Any]):
     """An answer as it arrives."""
 
     choice = serializers.ChoiceField(choices=Response.Choice.choices)
     response_ms = serializers.IntegerField(min_value=0, max_value=MAX_RESPONSE_MS, required=False, allow_null=True)
+    key = serializers.RegexField(r"^[-\w]{8,64}$", required=False)
+    revises = serializers.BooleanField(required=False)
+    showing = ShowingSerializer(required=False)
 
 
-class TrialSerializer(serializers.ModelSerializer[Trial]):
-    """A trial as its rater may know it: no pair, no arm, no position."""
+class SkipSerializer(serializers.Serializer[Any]):
+    """A trial that cannot be answered."""
 
-    class_name = serializers.CharField(source="pair.class_name")
-    small = serializers.BooleanField(source="pair.small")
-    left = serializers.SerializerMethodField()
-    right = serializers.SerializerMethodField()
+    reason = serializers.ChoiceField(choices=["image", "timeout"])
+    showing = ShowingSerializer(required=False)
 
-    class Meta:
-        model = Trial
-        fields = ["token", "class_name", "small", "left", "right"]
 
-    def get_left(self, trial: Trial) -> str:
-        """Return the left image's address."""
-        return self._address(trial, "left")
+class EnrolSerializer(serializers.Serializer[Any]):
+    """What somebody who takes part says: that they consent, and how they came."""
 
-    def get_right(self, trial: Trial) -> str:
-        """Return the right image's address."""
-        return self._address(trial, "right")
+    consent = serializers.BooleanField()
+    simulated = serializers.BooleanField(required=False)
+    invite = serializers.CharField(max_length=32, required=False)
+    participant = serializers.CharField(max_length=128, required=False)
+    panel_study = serializers.CharField(max_length=128, required=False)
+    panel_session = serializers.CharField(max_length=128, required=False)
 
-    def _address(self, trial: Trial, side: str) -> str:
-        return reverse("survey:image", args=[self.context["slug"], trial.token, side])
+    def validate_consent(self, value: bool) -> bool:  # noqa: FBT001 (REST framework's signature)
+        """Refuse who does not consent."""
+        if not value:
+            raise serializers.ValidationError("without consent nobody takes part: send true once they have given it")
+        return value

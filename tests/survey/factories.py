@@ -5,13 +5,16 @@ import io
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
 from django.utils import timezone
 from PIL import Image
 
 from generation.models import GeneratedImage, GenerationRun
-from survey.models import Rater, Study, Trial
-from survey.services import create_study, enrol_rater
+from survey.models import Rater, Response, Study, Trial
+from survey.selectors import waiting_trials
+from survey.services import create_study, enrol_rater, record_response
+from survey.services.studies import Definition
 
 ARMS = ("robust", "vanilla")
 CLASSES = ("sneaker", "bag", "coat")
@@ -81,14 +84,14 @@ def make_study(
     count: int = 4,
     size: int = 8,
     swapped: bool = False,
-    pairs_per_rater: int | None = None,
-    raters_per_pair: int | None = None,
+    arms: Sequence[str] = ARMS,
+    opened: bool = True,
+    **definition: Unpack[Definition],
 ) -> Study:
-    """Make an open study of two arms."""
-    write_pairs(folder, name=f"{slug}-toys", count=count, size=size, swapped=swapped)
-    return create_study(
-        slug=slug, pairs_name=f"{slug}-toys", pairs_per_rater=pairs_per_rater, raters_per_pair=raters_per_pair
-    )
+    """Make a study of two arms without practice trials, open unless told otherwise."""
+    write_pairs(folder, arms=arms, name=f"{slug}-toys", count=count, size=size, swapped=swapped)
+    asked: Definition = {"practice_trials": 0, **definition}
+    return create_study(slug=slug, pairs_name=f"{slug}-toys", opened=opened, rng=random.Random(5), **asked)
 
 
 def make_rater(study: Study, *, seed: int = 1) -> Rater:
@@ -99,3 +102,27 @@ def make_rater(study: Study, *, seed: int = 1) -> Rater:
 def first_trial(rater: Rater) -> Trial:
     """Return the trial that the rater sees first."""
     return rater.trials.get(position=1)
+
+
+def next_trial(rater: Rater) -> Trial | None:
+    """Return the trial that the rater is to answer next; None if there is none."""
+    return next(iter(waiting_trials(rater, limit=1)), None)
+
+
+def answer(rater: Rater, *choices: str, seed: int = 1) -> list[Response]:
+    """Let a rater answer their next trials."""
+    rng = random.Random(f"{seed} {rater.pk}")
+    responses = []
+    for choice in choices:
+        trial = next_trial(rater)
+        assert trial is not None
+        responses.append(record_response(trial=trial, choice=choice, response_ms=1000, rng=rng)[0])
+    return responses
+
+
+def answer_all(rater: Rater, choice: str = "same") -> list[Response]:
+    """Let a rater answer until nothing is left."""
+    responses = []
+    while next_trial(rater) is not None:
+        responses += answer(rater, choice)
+    return responses

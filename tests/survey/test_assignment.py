@@ -7,123 +7,155 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from survey.assignment import PairLoad, PlannedTrial, plan_trials
+from survey.assignment import REPEAT_GAP, PairLoad, choose_pair, choose_repeated, place_specials
+
+seeds = st.integers(0, 2**32)
+surpluses = st.integers(-4, 4)
 
 
 @st.composite
 def pair_loads(draw: st.DrawFn) -> list[PairLoad]:
-    """Draw up to 30 pairs with possible counts."""
-    ids = draw(st.lists(st.integers(1, 1000), max_size=30, unique=True))
-    planned = [draw(st.integers(0, 9)) for _ in ids]
-    return [
-        PairLoad(pair=pair, planned=count, first_on_left=draw(st.integers(0, count)))
-        for pair, count in zip(ids, planned, strict=True)
-    ]
+    """Draw up to 20 pairs with any counts."""
+    ids = draw(st.lists(st.integers(1, 1000), max_size=20, unique=True))
+    return [PairLoad(pair, draw(st.integers(0, 5)), draw(surpluses)) for pair in ids]
 
 
-limits = st.none() | st.integers(1, 12)
-seeds = st.integers(0, 2**32)
+@given(pair_loads(), surpluses, seeds)
+def test_a_least_served_pair_is_chosen(loads: list[PairLoad], surplus: int, seed: int) -> None:
+    chosen = choose_pair(loads, left_surplus=surplus, rng=random.Random(seed))
+    if chosen is None:
+        assert not loads
+    else:
+        served = {load.pair: load.served for load in loads}
+        assert served[chosen.pair] == min(served.values())
 
 
-def plan(loads: list[PairLoad], *, k: int | None = None, n: int | None = None, seed: int = 1) -> list[PlannedTrial]:
-    return plan_trials(loads, pairs_per_rater=k, raters_per_pair=n, rng=random.Random(seed))
+@given(pair_loads(), surpluses, seeds)
+def test_the_same_generator_gives_the_same_choice(loads: list[PairLoad], surplus: int, seed: int) -> None:
+    chosen = [choose_pair(loads, left_surplus=surplus, rng=random.Random(seed)) for _ in range(2)]
+    assert chosen[0] == chosen[1]
 
 
-def after(loads: list[PairLoad], trials: list[PlannedTrial]) -> list[PairLoad]:
-    """Return the counts once a plan has been made."""
-    side = {trial.pair: trial.first_is_left for trial in trials}
-    return [
-        PairLoad(load.pair, load.planned + 1, load.first_on_left + side[load.pair]) if load.pair in side else load
-        for load in loads
-    ]
+@pytest.mark.parametrize(
+    ("pair", "rater", "first_is_left"),
+    [
+        (1, 0, False),  # to 0 and -1: left would make it 2 and 1
+        (-1, 0, True),
+        (0, 1, False),
+        (0, -2, True),
+        (1, -2, True),  # the rater leans more: 2 and -1 beat 0 and -3
+        (-2, 1, True),
+    ],
+)
+def test_the_side_evens_out_whoever_leans_more(pair: int, rater: int, first_is_left: bool) -> None:  # noqa: FBT001
+    for seed in range(5):
+        chosen = choose_pair([PairLoad(7, 3, pair)], left_surplus=rater, rng=random.Random(seed))
+        assert chosen is not None
+        assert chosen.first_is_left is first_is_left
 
 
-@given(pair_loads(), limits, limits, seeds)
-def test_no_pair_is_planned_twice_for_a_rater(loads: list[PairLoad], k: int | None, n: int | None, seed: int) -> None:
-    pairs = [trial.pair for trial in plan(loads, k=k, n=n, seed=seed)]
-    assert len(pairs) == len(set(pairs))
-    assert set(pairs) <= {load.pair for load in loads}
+def test_of_equally_served_pairs_one_that_suits_the_rater_is_chosen() -> None:
+    loads = [PairLoad(1, 4, 2), PairLoad(2, 4, -2), PairLoad(3, 3, 0), PairLoad(4, 3, -1)]
+    chosen = choose_pair(loads, left_surplus=-1, rng=random.Random(1))
+    assert chosen is not None
+    assert (chosen.pair, chosen.first_is_left) == (4, True)
 
 
-@given(pair_loads(), seeds)
-def test_all_pairs_are_planned_by_default(loads: list[PairLoad], seed: int) -> None:
-    assert {trial.pair for trial in plan(loads, seed=seed)} == {load.pair for load in loads}
-
-
-@given(pair_loads(), limits, limits, seeds)
-def test_a_raters_sides_differ_by_one_at_most(loads: list[PairLoad], k: int | None, n: int | None, seed: int) -> None:
-    trials = plan(loads, k=k, n=n, seed=seed)
-    lefts = sum(trial.first_is_left for trial in trials)
-    assert abs(2 * lefts - len(trials)) <= 1
-
-
-@given(pair_loads(), st.integers(1, 12), seeds)
-def test_the_least_planned_pairs_are_taken_first(loads: list[PairLoad], k: int, seed: int) -> None:
-    chosen = {trial.pair for trial in plan(loads, k=k, seed=seed)}
-    assert len(chosen) == min(k, len(loads))
-    taken = [load.planned for load in loads if load.pair in chosen]
-    left = [load.planned for load in loads if load.pair not in chosen]
-    assert not left or max(taken) <= min(left)
-
-
-@given(pair_loads(), limits, st.integers(1, 12), seeds)
-def test_a_pair_with_its_raters_is_not_planned_again(loads: list[PairLoad], k: int | None, n: int, seed: int) -> None:
-    done = {load.pair for load in loads if load.planned >= n}
-    assert not done & {trial.pair for trial in plan(loads, k=k, n=n, seed=seed)}
-
-
-def test_nothing_is_planned_once_every_pair_has_its_raters() -> None:
-    assert plan([PairLoad(pair=1, planned=3), PairLoad(pair=2, planned=4)], n=3) == []
-
-
-@given(pair_loads(), seeds)
-def test_the_same_generator_gives_the_same_plan(loads: list[PairLoad], seed: int) -> None:
-    assert plan(loads, seed=seed) == plan(loads, seed=seed)
-
-
-@given(pair_loads(), seeds)
-def test_first_images_go_left_where_they_have_been_left_least(loads: list[PairLoad], seed: int) -> None:
-    left = {trial.pair: trial.first_is_left for trial in plan(loads, seed=seed)}
-    went_left = [load.left_surplus for load in loads if left[load.pair]]
-    went_right = [load.left_surplus for load in loads if not left[load.pair]]
-    assert not went_left or not went_right or max(went_left) <= min(went_right)
-
-
-@given(st.integers(1, 25), st.integers(1, 12), seeds)
-def test_sides_of_each_pair_stay_within_one_when_all_raters_see_all_pairs(pairs: int, raters: int, seed: int) -> None:
-    loads = [PairLoad(pair) for pair in range(pairs)]
-    rng = random.Random(seed)
-    for _ in range(raters):
-        loads = after(loads, plan_trials(loads, pairs_per_rater=None, raters_per_pair=None, rng=rng))
-        assert max(abs(load.left_surplus) for load in loads) <= 1
-
-
-@given(st.integers(1, 25), st.integers(1, 30), st.integers(1, 25), seeds)
-def test_counts_of_pairs_differ_by_one_at_most(pairs: int, raters: int, k: int, seed: int) -> None:
-    loads = [PairLoad(pair) for pair in range(pairs)]
-    rng = random.Random(seed)
-    for _ in range(raters):
-        loads = after(loads, plan_trials(loads, pairs_per_rater=k, raters_per_pair=None, rng=rng))
-    counts = [load.planned for load in loads]
-    assert max(counts) - min(counts) <= 1
-
-
-@pytest.mark.parametrize("position", [0, 1, 2])
-def test_each_pair_comes_at_each_place_about_equally_often(position: int) -> None:
-    """3,000 plans of 3 pairs: 1,000 expected each, standard deviation 25.8; five of them are allowed."""
-    loads = [PairLoad(pair) for pair in range(3)]
+def test_ties_fall_either_way() -> None:
+    """1,000 choices of one pair: 500 expected on the left, standard deviation 15.8; five of them are allowed."""
     rng = random.Random(5)
-    seen = Counter(
-        plan_trials(loads, pairs_per_rater=None, raters_per_pair=None, rng=rng)[position].pair for _ in range(3000)
-    )
-    assert all(abs(seen[pair] - 1000) < 130 for pair in range(3))
+    chosen = [choose_pair([PairLoad(1)], left_surplus=0, rng=rng) for _ in range(1000)]
+    assert abs(sum(one is not None and one.first_is_left for one in chosen) - 500) < 80
 
 
-def test_the_odd_side_falls_either_way() -> None:
-    """1,000 plans of 1 pair: 500 expected on the left, standard deviation 15.8; five of them are allowed."""
-    rng = random.Random(5)
-    lefts = sum(
-        plan_trials([PairLoad(1)], pairs_per_rater=None, raters_per_pair=None, rng=rng)[0].first_is_left
-        for _ in range(1000)
+class Survey:
+    """A survey in memory: raters come and go, and each trial is answered or left."""
+
+    def __init__(self, pairs: int, wanted: int | None, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.wanted = wanted
+        self.served = dict.fromkeys(range(pairs), 0)
+        self.surplus = dict.fromkeys(range(pairs), 0)
+
+    def give(self, seen: set[int], rater_surplus: int) -> tuple[int, int] | None:
+        """Return a pair and +1 for the first image on the left, or None."""
+        loads = [
+            PairLoad(pair, served, self.surplus[pair])
+            for pair, served in self.served.items()
+            if pair not in seen and (self.wanted is None or served < self.wanted)
+        ]
+        chosen = choose_pair(loads, left_surplus=rater_surplus, rng=self.rng)
+        if chosen is None:
+            return None
+        side = 1 if chosen.first_is_left else -1
+        self.count(chosen.pair, 1, side)
+        return chosen.pair, side
+
+    def count(self, pair: int, served: int, side: int) -> None:
+        """Count a trial in (1) or out (-1)."""
+        self.served[pair] += served
+        self.surplus[pair] += served * side
+
+
+@given(pairs=st.integers(2, 25), k=st.integers(1, 25), raters=st.integers(1, 40), dropout=st.floats(0, 0.6), seed=seeds)
+def test_pairs_and_raters_sides_stay_even_while_raters_drop_out(
+    pairs: int, k: int, raters: int, dropout: float, seed: int
+) -> None:
+    """Sides within one of half, so a surplus of two at most, for each pair and each rater, whoever stops where."""
+    survey = Survey(pairs, None, seed)
+    for _ in range(raters):
+        stops = survey.rng.random() < dropout
+        length = survey.rng.randint(0, k) if stops else k
+        seen: dict[int, int] = {}
+        while len(seen) < min(k, pairs) and (given := survey.give(set(seen), sum(seen.values()))):
+            pair, side = given
+            if len(seen) == length:
+                survey.count(pair, -1, side)  # the lease runs out
+                break
+            seen[pair] = side
+        assert abs(sum(seen.values())) <= 2
+    assert max(map(abs, survey.surplus.values())) <= 2
+
+
+@given(pairs=st.integers(2, 20), wanted=st.integers(1, 12), k=st.integers(1, 20), seed=seeds)
+def test_a_study_that_is_full_has_what_it_wanted_of_each_pair(pairs: int, wanted: int, k: int, seed: int) -> None:
+    survey = Survey(pairs, wanted, seed)
+    while min(survey.served.values()) < wanted:
+        seen: set[int] = set()
+        while len(seen) < k and (given := survey.give(seen, 0)):
+            seen.add(given[0])
+        assert max(survey.served.values()) - min(survey.served.values()) <= 1
+    assert set(survey.served.values()) == {wanted}
+
+
+counts = st.integers(0, 8)
+
+
+@given(ordinary=st.integers(1, 60), practice=counts, same=counts, noise=counts, repeats=counts, seed=seeds)
+def test_specials_have_places_of_their_own(
+    ordinary: int, practice: int, same: int, noise: int, repeats: int, seed: int
+) -> None:
+    places = place_specials(
+        ordinary=ordinary, practice=practice, same=same, noise=noise, repeats=repeats, rng=random.Random(seed)
     )
-    assert abs(lefts - 500) < 80
+    expected = Counter(practice=practice, same=same, noise=noise, repeat=min(repeats, ordinary))
+    assert Counter(places.values()) == +expected
+    total = ordinary + expected.total()
+    assert all(1 <= position <= total for position in places)
+    assert [places.get(position) for position in range(1, practice + 1)] == ["practice"] * practice
+    shown, repeated = 0, 0
+    for position in range(practice + 1, total + 1):
+        if position not in places:
+            shown += 1
+        elif places[position] == "repeat":
+            repeated += 1
+            assert repeated <= shown, "there is something to repeat"
+    assert shown == ordinary
+
+
+def test_a_repeat_keeps_its_distance_where_it_can() -> None:
+    positions = list(range(1, 12))
+    chosen = {choose_repeated(positions, position=12, rng=random.Random(seed)) for seed in range(200)}
+    assert chosen == set(range(1, 12 - REPEAT_GAP))
+    assert choose_repeated([3, 4], position=5, rng=random.Random(1)) == 3
+    assert choose_repeated([], position=5, rng=random.Random(1)) is None

@@ -1,0 +1,55 @@
+"""What a rater's browser knows of its rater: progress, the trials to show and, at the end, where to go."""
+
+import hashlib
+from typing import Any
+
+from django.urls import reverse
+from django.utils import timezone
+
+from survey import selectors
+from survey.models import Rater, Trial
+from survey.services import LOOKAHEAD
+
+
+def trial_state(rater: Rater) -> dict[str, Any]:
+    """Return the rater's progress and next trials; the address of the last page once their part has ended."""
+    slug = rater.study.slug
+    now = timezone.now()
+    progress = selectors.progress_of(rater)
+    waiting = selectors.waiting_trials(rater, limit=LOOKAHEAD)
+    ended = selectors.ended(rater, now=now)
+    if ended is not None:
+        waiting = []
+    state: dict[str, Any] = {
+        "progress": {"answered": progress.answered, "total": progress.total},
+        "next": [describe(trial, slug=slug) for trial in waiting],
+    }
+    deadline = selectors.deadline_of(rater)
+    if deadline is not None:
+        state["seconds_left"] = max(0, int((deadline - now).total_seconds()))
+    if ended is not None or (not waiting and selectors.is_complete(rater)):
+        state["done_url"] = reverse("survey:thanks", args=[slug])
+    return state
+
+
+def describe(trial: Trial, *, slug: str) -> dict[str, Any]:
+    """Return a trial as its rater may know it: no pair, no arm, no position, and of the kinds only practice."""
+    return {
+        "token": trial.token,
+        "class_name": trial.pair.class_name,
+        "small": trial.pair.small,
+        "practice": trial.kind == Trial.Kind.PRACTICE,
+        "left": reverse("survey:image", args=[slug, trial.token, "left"]),
+        "right": reverse("survey:image", args=[slug, trial.token, "right"]),
+    }
+
+
+def last_answer(rater: Rater) -> dict[str, Any] | None:
+    """Return the trial that the rater may correct, with its choice."""
+    last = selectors.last_answered(rater)
+    return None if last is None else describe(last, slug=rater.study.slug) | {"choice": last.response.choice}
+
+
+def handle(rater: Rater) -> str:
+    """Return a name for the rater that their browser may keep beside answers not sent yet; it opens nothing."""
+    return hashlib.sha256(f"handle {rater.token}".encode()).hexdigest()[:32]

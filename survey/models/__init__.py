@@ -1,0 +1,27 @@
+"""A study, what it shows, who rates it and what was answered."""
+
+from .ledger import Exposure, ImageFault, Peek, Withdrawal
+from .rating import Invite, Rater, Response, Revision, Trial
+from .study import QUESTION, SMALL_PX, Arm, Balance, Pair, Plan, Study
+from .tokens import SYSTEM_RNG, make_token
+
+__all__ = [
+    "QUESTION",
+    "SMALL_PX",
+    "SYSTEM_RNG",
+    "Arm",
+    "Balance",
+    "Exposure",
+    "ImageFault",
+    "Invite",
+    "Pair",
+    "Peek",
+    "Plan",
+    "Rater",
+    "Response",
+    "Revision",
+    "Study",
+    "Trial",
+    "Withdrawal",
+    "make_token",
+]

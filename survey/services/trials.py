@@ -1,0 +1,291 @@
+"""Giving out trials: which, when, for how long, and taking them back.
+
+A trial that waits for its answer holds its place for the study's `lease_s`. Each sign of its rater renews that; after
+it, the trial is stale: it may still be answered, but its place is given to another.
+
+What keeps this safe without one lock for all: a rater's own row is locked while their trials change, a pair's counters
+change only if they are as they were read, and one transaction takes one pair's counters, so that no two wait for each
+other.
+"""
+
+import random
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef
+from django.utils import timezone
+
+from survey.assignment import Assignment, PairLoad, choose_pair, choose_repeated
+from survey.models import Balance, Rater, Trial, make_token
+from survey.selectors import wants_answers
+
+LOOKAHEAD = 3
+"""Trials that a rater holds at a time: the one to answer, and two whose images are fetched ahead."""
+
+CANDIDATES = 16
+"""Least served pairs to choose among."""
+
+RELEASED_AT_ONCE = 100
+
+LOT_BITS = 31
+
+PLAN_FIELDS = (
+    "wanted",
+    "issued",
+    "issued_ordinary",
+    "planned",
+    "done",
+    "left_surplus",
+    "specials",
+    "failed_catches",
+    "screened_out_at",
+)
+"""The columns of a rater that change with their trials."""
+
+
+def lock_rater(rater: Rater) -> Rater:
+    """Return the rater with its study as they are now, locked until the transaction ends."""
+    return Rater.objects.select_for_update(of=("self",)).select_related("study").get(pk=rater.pk)
+
+
+def top_up(*, rater: Rater, rng: random.Random, now: datetime | None = None) -> None:
+    """Give the rater trials until they hold `LOOKAHEAD`, or their plan or the study has no more."""
+    now = now or timezone.now()
+    release_stale(now=now)
+    more = True
+    while more:
+        with transaction.atomic():
+            more = issue(lock_rater(rater), rng=rng, now=now)
+
+
+def issue(rater: Rater, *, rng: random.Random, now: datetime) -> bool:
+    """Give a locked rater trials, one ordinary one at most; return whether there may be more to give."""
+    waiting = _renew_leases(rater, now=now)
+    took_pair = more = False
+    while waiting < LOOKAHEAD and rater.screened_out_at is None:
+        kind = rater.specials.get(str(rater.issued + 1))
+        if kind is None and rater.issued_ordinary < rater.wanted:
+            if took_pair:
+                more = True
+                break
+            took_pair = given = _issue_ordinary(rater, rng=rng, now=now)
+        elif kind is None:
+            if not _draw_specials_near(rater):
+                break
+            continue
+        else:
+            given = _issue_special(rater, kind, rng=rng)
+        waiting += given
+    rater.save(update_fields=PLAN_FIELDS)
+    return more
+
+
+def _renew_leases(rater: Rater, *, now: datetime) -> int:
+    """Return how many trials the rater holds; keep their places for another `lease_s` once half of it is over."""
+    held = rater.trials.filter(state=Trial.State.HELD)
+    leases = list(held.values_list("lease_until", flat=True))
+    lease = timedelta(seconds=rater.study.lease_s)
+    if any(until is not None and until < now + lease / 2 for until in leases):
+        held.filter(kind=Trial.Kind.ORDINARY).update(lease_until=now + lease)
+    return len(leases)
+
+
+def _issue_ordinary(rater: Rater, *, rng: random.Random, now: datetime) -> bool:
+    """Give the rater the pair that is due; end their plan here if there is none."""
+    assignment = _take_pair(rater, rng=rng)
+    if assignment is None:
+        rater.planned -= rater.wanted - rater.issued_ordinary
+        rater.wanted = rater.issued_ordinary
+        return False
+    _add_trial(
+        rater,
+        pair_id=assignment.pair,
+        first_is_left=assignment.first_is_left,
+        lease_until=now + timedelta(seconds=rater.study.lease_s),
+        rng=rng,
+    )
+    rater.issued_ordinary += 1
+    rater.left_surplus += 1 if assignment.first_is_left else -1
+    return True
+
+
+def _take_pair(rater: Rater, *, rng: random.Random) -> Assignment | None:
+    """Choose a pair and count it in, if its counters are still as they were read; else choose again."""
+    while True:
+        loads = _candidates(rater)
+        chosen = choose_pair(loads, left_surplus=rater.left_surplus, rng=rng)
+        if chosen is None:
+            return None
+        load = next(load for load in loads if load.pair == chosen.pair)
+        step = 1 if chosen.first_is_left else -1
+        unchanged = Balance.objects.filter(
+            pair_id=load.pair, simulated=rater.simulated, served=load.served, left_surplus=load.left_surplus
+        )
+        if unchanged.update(
+            served=load.served + 1, left_surplus=load.left_surplus + step, lot=rng.getrandbits(LOT_BITS)
+        ):
+            return chosen
+
+
+def _candidates(rater: Rater) -> list[PairLoad]:
+    """Return the least served pairs that the rater has not seen and that want answers."""
+    seen = Trial.objects.filter(rater=rater, pair=OuterRef("pair"), kind=Trial.Kind.ORDINARY)
+    rows = wants_answers(rater.study, simulated=rater.simulated).filter(~Exists(seen)).order_by("served", "lot")
+    return [PairLoad(*row) for row in rows.values_list("pair_id", "served", "left_surplus")[:CANDIDATES]]
+
+
+def _draw_specials_near(rater: Rater) -> bool:
+    """Move the trials that are not ordinary and not given out yet to the next positions; tell whether there are any."""
+    left = sorted((int(position), kind) for position, kind in rater.specials.items() if int(position) > rater.issued)
+    rater.specials = {position: kind for position, kind in rater.specials.items() if int(position) <= rater.issued}
+    rater.specials |= {str(rater.issued + place): kind for place, (_, kind) in enumerate(left, start=1)}
+    return bool(left)
+
+
+def _issue_special(rater: Rater, kind: str, *, rng: random.Random) -> bool:
+    """Give the rater a practice trial, a catch trial or a repeat; drop it if there is nothing to make it of."""
+    if kind == Trial.Kind.REPEAT:
+        return _issue_repeat(rater, rng=rng)
+    pair_id = rater.study.balances.filter(simulated=rater.simulated, set_aside=False).order_by("-lot").values_list(
+        "pair_id", flat=True
+    )[: LOOKAHEAD * 4]
+    choices = list(pair_id)
+    if not choices:
+        return _drop_special(rater)
+    _add_trial(
+        rater,
+        pair_id=rng.choice(choices),
+        kind=kind,
+        first_is_left=bool(rng.getrandbits(1)),
+        shows_first=bool(rng.getrandbits(1)),
+        rng=rng,
+    )
+    return True
+
+
+def _issue_repeat(rater: Rater, *, rng: random.Random) -> bool:
+    shown = rater.trials.filter(kind=Trial.Kind.ORDINARY, state__in=Trial.COUNTED)
+    repeated = rater.trials.filter(kind=Trial.Kind.REPEAT, pair=OuterRef("pair"))
+    candidates = {trial.position: trial for trial in shown.filter(~Exists(repeated))}
+    chosen = choose_repeated(list(candidates), position=rater.issued + 1, rng=rng)
+    if chosen is None:
+        return _drop_special(rater)
+    original = candidates[chosen]
+    _add_trial(
+        rater,
+        pair_id=original.pair_id,
+        kind=Trial.Kind.REPEAT,
+        first_is_left=not original.first_is_left,
+        rng=rng,
+    )
+    return True
+
+
+def _drop_special(rater: Rater) -> bool:
+    kind = rater.specials.pop(str(rater.issued + 1))
+    rater.planned -= kind != Trial.Kind.PRACTICE
+    later = {int(position): kind for position, kind in rater.specials.items()}
+    rater.specials = {str(at - (at > rater.issued)): kind for at, kind in later.items()}
+    return False
+
+
+def _add_trial(
+    rater: Rater,
+    *,
+    pair_id: int,
+    first_is_left: bool,
+    rng: random.Random,
+    kind: str = Trial.Kind.ORDINARY,
+    shows_first: bool = True,
+    lease_until: datetime | None = None,
+) -> None:
+    rater.issued += 1
+    Trial.objects.create(
+        rater=rater,
+        pair_id=pair_id,
+        token=make_token(rng),
+        position=rater.issued,
+        first_is_left=first_is_left,
+        kind=kind,
+        shows_first=shows_first,
+        lease_until=lease_until,
+    )
+
+
+def release_stale(*, now: datetime | None = None) -> int:
+    """Free the places of trials whose leases have run out, in all studies; return how many."""
+    now = now or timezone.now()
+    over = Trial.objects.filter(state=Trial.State.HELD, lease_until__lt=now)
+    released = 0
+    for pk in list(over.values_list("pk", flat=True)[:RELEASED_AT_ONCE]):
+        with transaction.atomic():
+            if over.filter(pk=pk).update(state=Trial.State.STALE):
+                count(Trial.objects.select_related("rater").get(pk=pk), -1)
+                released += 1
+    return released
+
+
+def count(trial: Trial, change: int) -> None:
+    """Count an ordinary trial in (1) or out (-1) of its pair's counters."""
+    if trial.ordinary:
+        step = change if trial.first_is_left else -change
+        balance = Balance.objects.filter(pair_id=trial.pair_id, simulated=trial.rater.simulated)
+        balance.update(served=F("served") + change, left_surplus=F("left_surplus") + step)
+
+
+def resume(*, rater: Rater, rng: random.Random, now: datetime | None = None) -> None:
+    """Bring a rater back: renew their leases, hold stale trials again where there is room, and give what is missing.
+
+    A stale trial whose pair has its answers meanwhile is taken back and another pair is given instead.
+    """
+    now = now or timezone.now()
+    for trial in rater.trials.filter(state=Trial.State.STALE):
+        with transaction.atomic():
+            _hold_again(lock_rater(rater), trial, now=now)
+    top_up(rater=rater, rng=rng, now=now)
+
+
+def _hold_again(rater: Rater, trial: Trial, *, now: datetime) -> None:
+    """Hold a stale trial again, or take it back if its place has been given away."""
+    if settle(trial, Trial.State.HELD, since=(Trial.State.STALE,)) is None:
+        return
+    until = now + timedelta(seconds=rater.study.lease_s)
+    Trial.objects.filter(pk=trial.pk).update(lease_until=until)
+    room = wants_answers(rater.study, simulated=rater.simulated).filter(pair=trial.pair_id)
+    step = 1 if trial.first_is_left else -1
+    if not room.update(served=F("served") + 1, left_surplus=F("left_surplus") + step):
+        settle(trial, Trial.State.VOID, since=(Trial.State.HELD,))
+        take_out(rater, trial)
+
+
+def settle(
+    trial: Trial, state: Trial.State, *, since: Sequence[Trial.State], reason: str = ""
+) -> Trial.State | None:
+    """Change a trial's state and return the one it had, which decides whether it is counted; None if not in `since`.
+
+    The change and the check are one statement, so that a lease that runs out at this moment is seen or does not
+    happen. `since` is in the order in which states follow each other.
+    """
+    for before in since:
+        if Trial.objects.filter(pk=trial.pk, state=before).update(state=state, skip_reason=reason):
+            return before
+    return None
+
+
+def take_out(rater: Rater, trial: Trial) -> None:
+    """Take a trial out of a locked rater's plan; an ordinary one makes room for another."""
+    if trial.ordinary:
+        rater.issued_ordinary -= 1
+        rater.left_surplus -= 1 if trial.first_is_left else -1
+    elif trial.kind != Trial.Kind.PRACTICE:
+        rater.planned -= 1
+    rater.save(update_fields=PLAN_FIELDS)
+
+
+def free_places(*, rater: Rater) -> None:
+    """Take back all that a rater still holds: they will not answer it."""
+    for trial in rater.trials.filter(state=Trial.State.HELD).select_related("rater"):
+        with transaction.atomic():
+            if settle(trial, Trial.State.VOID, since=(Trial.State.HELD,)):
+                count(trial, -1)
