@@ -27,9 +27,7 @@ def has_parameters(request: HttpRequest) -> bool:
 def arrival_in(request: HttpRequest, study: Study) -> Arrival:
     """Return what the address says of who comes, as the study keeps it: hashed, or plain."""
     names = PARAMETERS.get(Study.Panel(study.panel)) if study.panel else None
-    participant, panel_study, panel_session = (
-        keep(study, request.GET.get(name, "")) for name in names or ("", "", "")
-    )
+    participant, panel_study, panel_session = (keep(study, request.GET.get(name, "")) for name in names or ("", "", ""))
     return Arrival(
         participant=participant or None,
         panel_study=panel_study,
@@ -39,7 +37,7 @@ def arrival_in(request: HttpRequest, study: Study) -> Arrival:
 
 
 def keep(study: Study, value: str) -> str:
-    """Return what a panel sent as the study keeps it; a hash's key is the study's own, so that studies cannot be linked.
+    """Return what a panel sent as the study keeps it; each study hashes with a key of its own.
 
     A plain value is cut to its longest; no panel's is longer.
     """

@@ -93,7 +93,7 @@ def place_specials(
     # After how many ordinary trials each special comes.
     drawn = [(rng.randint(early, ordinary), rng.random(), kind) for kind in ["same"] * same + ["noise"] * noise]
     drawn += [(rng.randint(late, ordinary), rng.random(), "repeat") for _ in range(repeats)]
-    places = {position: "practice" for position in range(1, practice + 1)}
+    places = dict.fromkeys(range(1, practice + 1), "practice")
     for before, (after, _, kind) in enumerate(sorted(drawn)):
         places[practice + after + before + 1] = kind
     return places

@@ -157,4 +157,3 @@ def answers_total(study: Study) -> int:
 def plan_of(study: Study) -> Plan | None:
     """Return what the study froze when it opened first, if it has."""
     return Plan.objects.filter(study=study).first()
-

@@ -100,17 +100,21 @@
     old.replaceWith(image);
   }
 
-  function tell(trial) {
+  function tellCount(trial) {
     const number = Math.min(progress.answered + unsent + (revising ? 0 : 1), progress.total);
     const count = trial.practice ? text.textPractice : format(text.textCount, { number, total: progress.total });
-    form.elements.namedItem("trial").value = trial.token;
-    form.elements.namedItem("revises").value = revising ? "1" : "";
-    document.getElementById("class-name").textContent = trial.class_name;
     document.getElementById("count").textContent = count;
     Object.assign(document.getElementById("progress"), {
       max: progress.total, value: Math.min(progress.answered + unsent, progress.total),
     });
-    document.getElementById("announcement").textContent = `${count}: ${trial.class_name}`;
+    return count;
+  }
+
+  function tell(trial) {
+    form.elements.namedItem("trial").value = trial.token;
+    form.elements.namedItem("revises").value = revising ? "1" : "";
+    document.getElementById("class-name").textContent = trial.class_name;
+    document.getElementById("announcement").textContent = `${tellCount(trial)}: ${trial.class_name}`;
     for (const button of buttons) button.toggleAttribute("data-chosen", revising && button.value === last?.choice);
     for (const button of buttons) button.removeAttribute("aria-pressed");
     backButton.hidden = !last && !revising;
@@ -190,6 +194,7 @@
       advance();
     } else if (shownAt !== null) {
       if (!revising) message.textContent = "";
+      tellCount(current);
       upcoming.slice(0, PRELOADED).forEach((next) => pictures.load(next));
     }
   }

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from generation.models import GeneratedImage
 
@@ -20,7 +21,7 @@ class Rater(models.Model):
     study = models.ForeignKey(Study, on_delete=models.CASCADE, related_name="raters")
     token = models.CharField(max_length=32, unique=True, default=make_token)
     link_token = models.CharField(max_length=32, unique=True, default=make_token, help_text="Of the personal link.")
-    consented_at = models.DateTimeField(auto_now_add=True)
+    consented_at = models.DateTimeField(default=timezone.now)
     simulated = models.BooleanField(default=False)
 
     participant = models.CharField(max_length=128, null=True, blank=True)  # noqa: DJ001 (null is no participant)
@@ -40,7 +41,9 @@ class Rater(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["study", "participant"], condition=Q(participant__isnull=False), name="one_rater_per_participant"
+                fields=["study", "participant"],
+                condition=Q(participant__isnull=False),
+                name="one_rater_per_participant",
             ),
         ]
 
@@ -87,10 +90,10 @@ class Trial(models.Model):
     position = models.PositiveIntegerField(help_text="From 1, in this rater's order.")
     first_is_left = models.BooleanField(help_text="In trials against noise: the image is on the left.")
     kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.ORDINARY)
-    shows_first = models.BooleanField(default=True, help_text="Which image of the pair a catch or practice trial shows.")
+    shows_first = models.BooleanField(default=True, help_text="Which image of the pair a catch or practice shows.")
     state = models.CharField(max_length=10, choices=State.choices, default=State.HELD)
     lease_until = models.DateTimeField(null=True, blank=True)
-    issued_at = models.DateTimeField(auto_now_add=True)
+    issued_at = models.DateTimeField(default=timezone.now)
     skip_reason = models.CharField(max_length=10, blank=True)
 
     class Meta:
@@ -174,7 +177,7 @@ class Response(models.Model):
     response_ms = models.PositiveIntegerField(
         null=True, blank=True, help_text="From shown to answered, in the browser."
     )
-    answered_at = models.DateTimeField(auto_now_add=True)
+    answered_at = models.DateTimeField(default=timezone.now)
     key = models.CharField(max_length=64, null=True, unique=True)  # noqa: DJ001 (null: sent without a key)
 
     class Meta:
@@ -194,7 +197,7 @@ class Revision(models.Model):
     before = models.CharField(max_length=5, choices=Response.Choice.choices)
     choice = models.CharField(max_length=5, choices=Response.Choice.choices)
     response_ms = models.PositiveIntegerField(null=True, blank=True)
-    revised_at = models.DateTimeField(auto_now_add=True)
+    revised_at = models.DateTimeField(default=timezone.now)
     key = models.CharField(max_length=64, null=True, unique=True)  # noqa: DJ001 (null: sent without a key)
 
     class Meta:

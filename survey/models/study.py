@@ -91,7 +91,10 @@ class Study(models.Model):
     panel_ids = models.CharField(max_length=10, choices=PanelIds.choices, default=PanelIds.HASHED)
     completion_code = models.CharField(max_length=80, blank=True)
     completion_url = models.CharField(
-        max_length=500, blank=True, validators=[URLValidator(["https", "http"])], help_text="Where the panel wants them."
+        max_length=500,
+        blank=True,
+        validators=[URLValidator(["https", "http"])],
+        help_text="Where the panel wants them.",
     )
     screen_out_code = models.CharField(max_length=80, blank=True)
     screen_out_url = models.CharField(max_length=500, blank=True, validators=[URLValidator(["https", "http"])])

@@ -103,7 +103,7 @@ def record_response(
         elif _replayed(response, choice, key=key, revises=revises):
             changed = False
         else:
-            _revise(rater, trial, response, choice, response_ms, key=key)
+            _revise(rater, trial, response, choice, response_ms, key=key, now=now)
             changed = True
         if showing is not None and changed:
             _store_showing(trial, showing)
@@ -154,7 +154,7 @@ def _store(
     state = settle(trial, Trial.State.ANSWERED, since=(*Trial.WAITING, Trial.State.VOID))
     if state is None:
         raise ConflictingResponse("this pair was skipped: its answer can no longer be stored")
-    response = Response.objects.create(trial=trial, choice=choice, response_ms=response_ms, key=key)
+    response = Response.objects.create(trial=trial, choice=choice, response_ms=response_ms, key=key, answered_at=now)
     rater.done += trial.kind != Trial.Kind.PRACTICE
     if state == Trial.State.VOID:
         _count_unplanned(rater, trial)
@@ -180,7 +180,14 @@ def _count_unplanned(rater: Rater, trial: Trial) -> None:
 
 
 def _revise(
-    rater: Rater, trial: Trial, response: Response, choice: str, response_ms: int | None, *, key: str | None
+    rater: Rater,
+    trial: Trial,
+    response: Response,
+    choice: str,
+    response_ms: int | None,
+    *,
+    key: str | None,
+    now: datetime,
 ) -> None:
     """Add a correction to the rater's last answer."""
     if not rater.study.is_open:
@@ -197,6 +204,7 @@ def _revise(
         choice=choice,
         response_ms=response_ms,
         key=key,
+        revised_at=now,
     )
     _count_catch(rater, trial, before=response.choice, after=choice, now=None)
     rater.save(update_fields=PLAN_FIELDS)
@@ -315,5 +323,3 @@ def _check_response(choice: str, response_ms: int | None) -> None:
         raise InvalidResponse(f"unknown choice '{choice[:20]}': send one of {', '.join(Response.Choice.values)}")
     if response_ms is not None and not 0 <= response_ms <= MAX_RESPONSE_MS:
         raise InvalidResponse(f"response_ms must be from 0 to {MAX_RESPONSE_MS}: leave it out if it is not known")
-
-

@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -59,6 +59,16 @@ def enrol_rater(
     """
     arrival, now = arrival or Arrival(), now or timezone.now()
     release_stale(now=now)
+    try:
+        return _enrol(study, arrival, rng=rng, simulated=simulated, now=now)
+    except IntegrityError:
+        # The same participant came twice at once, and the other visit was stored first.
+        if (known := _known_participant(study, arrival)) is None:
+            raise
+        return known
+
+
+def _enrol(study: Study, arrival: Arrival, *, rng: random.Random, simulated: bool, now: datetime) -> Rater:
     with transaction.atomic():
         study = Study.objects.get(pk=study.pk)
         require_open(study)
@@ -66,8 +76,7 @@ def enrol_rater(
             return known
         _require_access(study, arrival, simulated=simulated)
         ensure_balances(study, simulated=simulated, rng=rng)
-        # Two visits of one participant at the same moment meet here, in the participant's unique name.
-        rater = _new_rater(study, arrival, rng=rng, simulated=simulated)
+        rater = _new_rater(study, arrival, rng=rng, simulated=simulated, now=now)
         _use_invite(study, rater, arrival, now=now)
         more = issue(rater, rng=rng, now=now)
         if not rater.wanted:
@@ -92,7 +101,7 @@ def _require_access(study: Study, arrival: Arrival, *, simulated: bool) -> None:
         raise NotInvited("this survey is for a panel's participants: open it from the panel's own page")
 
 
-def _new_rater(study: Study, arrival: Arrival, *, rng: random.Random, simulated: bool) -> Rater:
+def _new_rater(study: Study, arrival: Arrival, *, rng: random.Random, simulated: bool, now: datetime) -> Rater:
     available = study.pairs.count()
     wanted = min(study.pairs_per_rater or available, available)
     places = place_specials(
@@ -109,6 +118,7 @@ def _new_rater(study: Study, arrival: Arrival, *, rng: random.Random, simulated:
         token=make_token(rng),
         link_token=make_token(rng),
         simulated=simulated,
+        consented_at=now,
         participant=arrival.participant,
         panel_study=arrival.panel_study,
         panel_session=arrival.panel_session,

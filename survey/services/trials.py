@@ -75,7 +75,7 @@ def issue(rater: Rater, *, rng: random.Random, now: datetime) -> bool:
                 break
             continue
         else:
-            given = _issue_special(rater, kind, rng=rng)
+            given = _issue_special(rater, kind, rng=rng, now=now)
         waiting += given
     rater.save(update_fields=PLAN_FIELDS)
     return more
@@ -104,6 +104,7 @@ def _issue_ordinary(rater: Rater, *, rng: random.Random, now: datetime) -> bool:
         first_is_left=assignment.first_is_left,
         lease_until=now + timedelta(seconds=rater.study.lease_s),
         rng=rng,
+        now=now,
     )
     rater.issued_ordinary += 1
     rater.left_surplus += 1 if assignment.first_is_left else -1
@@ -143,13 +144,15 @@ def _draw_specials_near(rater: Rater) -> bool:
     return bool(left)
 
 
-def _issue_special(rater: Rater, kind: str, *, rng: random.Random) -> bool:
+def _issue_special(rater: Rater, kind: str, *, rng: random.Random, now: datetime) -> bool:
     """Give the rater a practice trial, a catch trial or a repeat; drop it if there is nothing to make it of."""
     if kind == Trial.Kind.REPEAT:
-        return _issue_repeat(rater, rng=rng)
-    pair_id = rater.study.balances.filter(simulated=rater.simulated, set_aside=False).order_by("-lot").values_list(
-        "pair_id", flat=True
-    )[: LOOKAHEAD * 4]
+        return _issue_repeat(rater, rng=rng, now=now)
+    pair_id = (
+        rater.study.balances.filter(simulated=rater.simulated, set_aside=False)
+        .order_by("-lot")
+        .values_list("pair_id", flat=True)[: LOOKAHEAD * 4]
+    )
     choices = list(pair_id)
     if not choices:
         return _drop_special(rater)
@@ -160,11 +163,12 @@ def _issue_special(rater: Rater, kind: str, *, rng: random.Random) -> bool:
         first_is_left=bool(rng.getrandbits(1)),
         shows_first=bool(rng.getrandbits(1)),
         rng=rng,
+        now=now,
     )
     return True
 
 
-def _issue_repeat(rater: Rater, *, rng: random.Random) -> bool:
+def _issue_repeat(rater: Rater, *, rng: random.Random, now: datetime) -> bool:
     shown = rater.trials.filter(kind=Trial.Kind.ORDINARY, state__in=Trial.COUNTED)
     repeated = rater.trials.filter(kind=Trial.Kind.REPEAT, pair=OuterRef("pair"))
     candidates = {trial.position: trial for trial in shown.filter(~Exists(repeated))}
@@ -178,6 +182,7 @@ def _issue_repeat(rater: Rater, *, rng: random.Random) -> bool:
         kind=Trial.Kind.REPEAT,
         first_is_left=not original.first_is_left,
         rng=rng,
+        now=now,
     )
     return True
 
@@ -196,6 +201,7 @@ def _add_trial(
     pair_id: int,
     first_is_left: bool,
     rng: random.Random,
+    now: datetime,
     kind: str = Trial.Kind.ORDINARY,
     shows_first: bool = True,
     lease_until: datetime | None = None,
@@ -210,6 +216,7 @@ def _add_trial(
         kind=kind,
         shows_first=shows_first,
         lease_until=lease_until,
+        issued_at=now,
     )
 
 
@@ -259,9 +266,7 @@ def _hold_again(rater: Rater, trial: Trial, *, now: datetime) -> None:
         take_out(rater, trial)
 
 
-def settle(
-    trial: Trial, state: Trial.State, *, since: Sequence[Trial.State], reason: str = ""
-) -> Trial.State | None:
+def settle(trial: Trial, state: Trial.State, *, since: Sequence[Trial.State], reason: str = "") -> Trial.State | None:
     """Change a trial's state and return the one it had, which decides whether it is counted; None if not in `since`.
 
     The change and the check are one statement, so that a lease that runs out at this moment is seen or does not

@@ -111,11 +111,11 @@ def next_trial(rater: Rater) -> Trial | None:
 
 def answer(rater: Rater, *choices: str, seed: int = 1) -> list[Response]:
     """Let a rater answer their next trials."""
-    rng = random.Random(f"{seed} {rater.pk}")
     responses = []
     for choice in choices:
         trial = next_trial(rater)
         assert trial is not None
+        rng = random.Random(f"{seed} {trial.pk}")
         responses.append(record_response(trial=trial, choice=choice, response_ms=1000, rng=rng)[0])
     return responses
 
@@ -126,3 +126,8 @@ def answer_all(rater: Rater, choice: str = "same") -> list[Response]:
     while next_trial(rater) is not None:
         responses += answer(rater, choice)
     return responses
+
+
+def rng_of(seed: int) -> random.Random:
+    """Return a generator that the seed decides."""
+    return random.Random(seed)

@@ -6,7 +6,7 @@ from django.test import Client
 from survey.models import Rater, Response, Study
 from survey.services import record_response
 
-from .factories import first_trial
+from .factories import answer_all, first_trial
 
 pytestmark = pytest.mark.django_db
 
@@ -52,8 +52,7 @@ def test_the_list_counts_raters_and_answers(admin_client: Client, answered: Resp
 
 
 def test_finished_raters_are_counted(admin_client: Client, rater: Rater) -> None:
-    for trial in rater.trials.all():
-        record_response(trial=trial, choice="same")
+    answer_all(rater)
     assert '<td class="field-finished">1</td>' in admin_client.get("/admin/survey/study/").content.decode()
 
 

@@ -7,10 +7,10 @@ import pytest
 from django.test import Client
 
 from survey.models import Rater, Response, Study
-from survey.services import close_study, record_response
+from survey.services import close_study
 
 from .conftest import browser_of
-from .factories import first_trial, make_rater
+from .factories import answer, first_trial, make_rater
 
 pytestmark = pytest.mark.django_db
 
@@ -31,8 +31,10 @@ def fault(reply: Any) -> tuple[int, str]:
 
 
 def test_an_answer_is_created_and_what_comes_next_is_told(browser: Client, rater: Rater) -> None:
+    first = first_trial(rater)
+    reply = post(browser, first.token, {"choice": "left", "response_ms": 1234})
     trials = list(rater.trials.order_by("position"))
-    reply = post(browser, trials[0].token, {"choice": "left", "response_ms": 1234})
+    assert len(trials) == 4
     assert reply.status_code == 201
     assert reply.json() == {
         "progress": {"answered": 1, "total": 4},
@@ -41,6 +43,7 @@ def test_an_answer_is_created_and_what_comes_next_is_told(browser: Client, rater
                 "token": trial.token,
                 "class_name": trial.pair.class_name,
                 "small": True,
+                "practice": False,
                 "left": f"/s/demo/image/{trial.token}/left.png",
                 "right": f"/s/demo/image/{trial.token}/right.png",
             }
@@ -48,14 +51,13 @@ def test_an_answer_is_created_and_what_comes_next_is_told(browser: Client, rater
         ],
     }
     response = Response.objects.get()
-    assert (response.trial, response.choice, response.response_ms) == (trials[0], "left", 1234)
+    assert (response.trial, response.choice, response.response_ms) == (first, "left", 1234)
     assert "no-store" in reply["Cache-Control"]
 
 
 def test_the_last_answer_leads_to_the_thanks(browser: Client, rater: Rater) -> None:
-    *others, last = rater.trials.order_by("position")
-    for trial in others:
-        record_response(trial=trial, choice="left")
+    answer(rater, "left", "left", "left")
+    last = rater.trials.get(position=4)
     assert post(browser, last.token, {"choice": "left"}).json() == {
         "progress": {"answered": 4, "total": 4},
         "next": [],

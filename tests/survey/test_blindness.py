@@ -12,8 +12,8 @@ from django.db.models import F
 from django.test import Client
 
 from generation.models import GeneratedImage, GenerationRun
-from survey.models import Pair, Study
-from survey.services import create_study
+from survey.models import Pair, Study, Trial
+from survey.services import create_study, open_study
 
 from .factories import write_pairs
 
@@ -62,9 +62,11 @@ def make_blind_study(folder: Path, *, swapped: bool) -> Study:
     """Make a study of six pairs whose ids are easy to find."""
     write_pairs(folder, count=6, swapped=swapped)
     GeneratedImage.objects.update(id=F("id") + BIG)
-    study = create_study(slug="demo", pairs_name="toys")
+    study = create_study(
+        slug="demo", pairs_name="toys", opened=False, practice_trials=1, same_catches=1, noise_catches=1, repeats=1
+    )
     Pair.objects.update(id=F("id") + BIG)
-    return study
+    return open_study(study=study, rng=random.Random(1))
 
 
 def token_in(page: Any) -> tuple[str, str]:
@@ -84,7 +86,7 @@ def rate(tap: Tap) -> None:
     assert csrf is not None
     tap.send("post", "/s/demo/consent/", {"csrfmiddlewaretoken": csrf[1]})
     choices = random.Random(3)
-    for number in range(6):
+    for number in range(10):
         page = tap.send("get", "/s/demo/trial/")
         token, form_csrf = token_in(page)
         tap.fetch_images(IMAGE.findall(page.content.decode()))
@@ -92,10 +94,19 @@ def rate(tap: Tap) -> None:
         if number % 2:
             form = {"csrfmiddlewaretoken": form_csrf, "trial": token, "choice": choice}
             assert tap.send("post", "/s/demo/trial/", form).status_code == 302
+            tap.send("get", "/s/demo/trial/?back=1")
         else:
             address = f"/api/v1/trials/{token}/response"
             headers = {"X-CSRFToken": form_csrf}
-            sent = json.dumps({"choice": choice, "response_ms": 700 + number})
+            showing = {"key": f"showing-{number:04d}", "shown_at": "2026-01-01T00:00:00Z", "focus_losses": 0}
+            tap.send(
+                "post",
+                f"/api/v1/trials/{token}/exposure",
+                json.dumps(showing),
+                content_type="application/json",
+                headers=headers,
+            )
+            sent = json.dumps({"choice": choice, "response_ms": 700 + number, "showing": showing})
             reply = tap.send("post", address, sent, content_type="application/json", headers=headers)
             assert reply.status_code == 201
             tap.fetch_images([trial[side] for trial in reply.json()["next"] for side in ("left", "right")])
@@ -103,13 +114,16 @@ def rate(tap: Tap) -> None:
             tap.send("post", address, conflict, content_type="application/json", headers=headers)
             tap.send("post", "/s/demo/trial/", {"csrfmiddlewaretoken": form_csrf, "trial": token, "choice": "?"})
         tap.send("get", f"/s/demo/image/{token}/first.png")
+    tap.send("get", "/s/demo/pause/")
     assert b"Thank you" in tap.send("get", "/s/demo/thanks/").content
 
 
 def replay(monkeypatch: pytest.MonkeyPatch, folder: Path, *, swapped: bool) -> Tap:
     """Rate a fresh study with every source of chance set to its start."""
     rng = random.Random(99)
-    monkeypatch.setattr("survey.views.SYSTEM_RNG", random.Random(7))
+    source = random.Random(7)
+    for module in ("views", "api.views"):
+        monkeypatch.setattr(f"survey.{module}.SYSTEM_RNG", source)
     monkeypatch.setattr(
         "django.middleware.csrf.get_random_string",
         lambda length, allowed_chars: "".join(rng.choices(allowed_chars, k=length)),
@@ -140,10 +154,17 @@ def test_swapping_the_arms_changes_pixels_and_nothing_else(monkeypatch: pytest.M
     assert straight.pages == swapped.pages
     assert straight.image_headers == swapped.image_headers
     assert len(straight.images) == len(swapped.images) > 20
-    assert all(one != other for one, other in zip(straight.images, swapped.images, strict=True))
+    same = [one == other for one, other in zip(straight.images, swapped.images, strict=True)]
+    assert 0 < sum(same) < len(same) / 3, "noise is the same, and nothing else"
 
 
 def test_each_page_shows_both_arms_and_the_left_one_changes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     replay(monkeypatch, tmp_path, swapped=False)
-    sides = [(trial.left_arm.name, trial.right_arm.name) for pair in Pair.objects.all() for trial in pair.trials.all()]
-    assert sorted(sides) == [("robust", "vanilla")] * 3 + [("vanilla", "robust")] * 3
+    sides = [
+        (trial.left_arm, trial.right_arm)
+        for pair in Pair.objects.all()
+        for trial in pair.trials.filter(kind=Trial.Kind.ORDINARY)
+    ]
+    assert sorted(f"{left} {right}" for left, right in sides) == (
+        ["demo: robust demo: vanilla"] * 3 + ["demo: vanilla demo: robust"] * 3
+    )

@@ -4,8 +4,9 @@ Set SAMESEED_SCREENSHOTS to a folder to keep pictures of the pages.
 """
 
 import os
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sy
 from pytest_django.live_server_helper import LiveServer
 
 from generation.models import GeneratedImage
-from survey.models import Rater, Response, Study
+from survey.models import Exposure, ImageFault, Rater, Response, Revision, Study, Trial
 from survey.services import close_study
 
 from . import chromium
 from .factories import ARMS, make_study
 
 pytestmark = pytest.mark.django_db(transaction=True)
+expect.set_options(timeout=20_000)
 
 PAIRS = 40
 DESKTOP = {"width": 1280, "height": 800}
@@ -66,7 +68,7 @@ def small_study(transactional_db: None, tmp_path: Path) -> Study:
 def open_context(browser: Browser, live_server: LiveServer, **options: Any) -> BrowserContext:
     """Return a fresh browser profile whose addresses start at the live server."""
     context = browser.new_context(base_url=live_server.url, **{"viewport": DESKTOP} | options)
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(30_000)
     return context
 
 
@@ -100,9 +102,23 @@ def assert_undimmed(page: Page) -> None:
         assert page.locator(f"#{side}").evaluate("element => getComputedStyle(element).opacity") == "1"
 
 
+def wait_until(page: Page, holds: Callable[[], bool]) -> None:
+    """Let the page go on until something holds, for ten seconds at most."""
+    for _ in range(200):
+        if holds():
+            return
+        page.wait_for_timeout(50)
+    pytest.fail("it did not come to hold within ten seconds")
+
+
 def choices_in_order() -> list[str]:
     """Return the stored choices in the order in which their trials were shown."""
     return list(Response.objects.order_by("trial__position").values_list("choice", flat=True))
+
+
+def wait_for_answers(page: Page, *choices: str) -> None:
+    """Let the page go on until the server holds these choices, in the order shown."""
+    wait_until(page, lambda: choices_in_order() == list(choices))
 
 
 def assert_blind(tap: chromium.Tap) -> None:
@@ -110,7 +126,7 @@ def assert_blind(tap: chromium.Tap) -> None:
     tap.collect()
     seen = b"\n".join(tap.seen).lower()
     assert len(tap.seen) > 2 * PAIRS
-    assert len(tap.missed) <= 1, "only the last answer's reply may go unread, for the page is left at once"
+    assert len(tap.missed) <= 3, "only the last answers' replies may go unread, for the page is left at once"
     words = {*ARMS, "demo-toys", *GeneratedImage.objects.values_list("file", flat=True)}
     assert [word for word in words if word.encode() in seen] == []
 
@@ -169,12 +185,9 @@ def test_forty_pairs_by_taps_on_a_phone(browser: Browser, live_server: LiveServe
     assert tap.errors == []
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_forty_pairs_by_clicks_without_javascript(
-    browser: Browser, live_server: LiveServer, study: Study, viewport: dict[str, int]
-) -> None:
+def test_forty_pairs_by_clicks_without_javascript(browser: Browser, live_server: LiveServer, study: Study) -> None:
     names = list(islice(cycle(["Left", "Right", "Same"]), PAIRS))
-    with open_context(browser, live_server, viewport=viewport, java_script_enabled=False) as context:
+    with open_context(browser, live_server, viewport=PHONE, java_script_enabled=False) as context:
         tap = chromium.Tap(context)
         page = context.new_page()
         enter(page, tap)
@@ -254,9 +267,15 @@ def test_the_next_two_pairs_are_there_before_they_are_needed(
         enter(page, tap)
         for number in (1, 2):
             ready(page, number)
-            page.wait_for_load_state("networkidle")
-            images = [request.url for request in tap.requests if request.url.endswith(".png")]
-            assert len(images) == len(set(images)) == 2 * (number + 2)
+            expected = 2 * (number + 2)
+            images: list[str] = []
+
+            def all_there(images: list[str] = images, expected: int = expected) -> bool:
+                images[:] = [request.url for request in tap.requests if request.url.endswith(".png")]
+                return len(images) >= expected
+
+            wait_until(page, all_there)
+            assert len(images) == len(set(images)) == expected
             page.keyboard.press("ArrowLeft")
         ready(page, 3)
 
@@ -273,7 +292,9 @@ def test_a_second_click_before_the_reply_is_not_a_second_answer(
             "for (const value of ['left', 'left', 'right']) document.querySelector(`[value=${value}]`).click()"
         )
         ready(page, 2)
-        assert [request.method for request in tap.requests if "/api/" in request.url] == ["POST"]
+        wait_for_answers(page, "left")
+        page.wait_for_load_state("networkidle")
+        assert [request.method for request in tap.requests if "/response" in request.url] == ["POST"]
     assert choices_in_order() == ["left"]
 
 
@@ -286,7 +307,7 @@ def test_keys_with_modifiers_are_the_browsers_own(browser: Browser, live_server:
             page.keyboard.press(key)
         page.keyboard.press("ArrowDown")
         ready(page, 2)
-    assert choices_in_order() == ["same"]
+        wait_for_answers(page, "same")
 
 
 def test_a_button_is_reached_and_pressed_by_keyboard(browser: Browser, live_server: LiveServer, study: Study) -> None:
@@ -295,8 +316,7 @@ def test_a_button_is_reached_and_pressed_by_keyboard(browser: Browser, live_serv
         enter(page)
         for number in (1, 2):
             ready(page, number)
-            if number == 1:
-                page.keyboard.press("Tab")
+            for _ in range(3 if number == 1 else 0):
                 page.keyboard.press("Tab")
             expect(page.get_by_role("button", name="Same")).to_be_focused()
             page.keyboard.press("Enter")
@@ -304,13 +324,14 @@ def test_a_button_is_reached_and_pressed_by_keyboard(browser: Browser, live_serv
         expect(page.locator("[aria-live=polite]")).to_contain_text("3 of 40")
         expect(page.get_by_alt_text("Left image")).to_be_visible()
         expect(page.get_by_alt_text("Right image")).to_be_visible()
-    assert choices_in_order() == ["same", "same"]
+        wait_for_answers(page, "same", "same")
 
 
-def test_an_answer_outlives_a_cut_connection_and_a_failing_server(
-    browser: Browser, live_server: LiveServer, small_study: Study
+def test_answers_outlive_a_cut_connection_and_a_failing_server(
+    browser: Browser, live_server: LiveServer, study: Study
 ) -> None:
-    faults = iter(["cut", "503", "cut"])
+    """The rater goes on with what is there; nothing is taken for stored, and in the end everything is."""
+    faults = iter(["cut", "503", "cut", "502"])
 
     def fail(route: Route) -> None:
         fault = next(faults, None)
@@ -324,37 +345,176 @@ def test_an_answer_outlives_a_cut_connection_and_a_failing_server(
     with open_context(browser, live_server) as context:
         page = context.new_page()
         enter(page)
-        ready(page, 1, total=3)
+        ready(page, 1)
+        page.wait_for_load_state("networkidle")
         page.route(ANSWERS, fail)
         page.keyboard.press("ArrowRight")
-        expect(page.get_by_role("status")).to_contain_text("Your answer is kept here and will be sent.")
-        ready(page, 2, total=3)
-        expect(page.get_by_role("status")).to_have_text("")
-    assert choices_in_order() == ["right"]
+        ready(page, 2)
+        expect(page.locator("#message")).to_contain_text("Your answers are kept here and will be sent.")
+        page.keyboard.press("ArrowLeft")
+        ready(page, 3)
+        page.keyboard.press("ArrowDown")
+        ready(page, 4)
+        wait_for_answers(page, "right", "left", "same")
+        expect(page.locator("#message")).to_have_text("")
 
 
-def test_a_reply_lost_after_the_answer_was_stored_is_asked_for_again(
+def test_answers_outlive_a_closed_tab_and_a_reply_lost_after_the_commit(
     browser: Browser, live_server: LiveServer, small_study: Study
 ) -> None:
-    statuses = []
+    statuses: list[int] = []
 
-    def lose_first_reply(route: Route) -> None:
-        reply = route.fetch()
-        statuses.append(reply.status)
-        if len(statuses) == 1:
-            route.abort("connectionreset")
-        else:
-            route.fulfill(response=reply)
+    def commit_and_drop(route: Route) -> None:
+        if not statuses:
+            statuses.append(route.fetch().status)
+        route.abort("connectionreset")
 
     with open_context(browser, live_server) as context:
         page = context.new_page()
         enter(page)
         ready(page, 1, total=3)
-        page.route(ANSWERS, lose_first_reply)
+        page.wait_for_load_state("networkidle")
+        page.route(ANSWERS, commit_and_drop)
         page.keyboard.press("ArrowRight")
         ready(page, 2, total=3)
-    assert statuses == [201, 200]
-    assert choices_in_order() == ["right"]
+        page.keyboard.press("ArrowDown")
+        ready(page, 3, total=3)
+        wait_for_answers(page, "right")
+        page.close()
+        page = context.new_page()
+        replies: list[int] = []
+        page.on("response", lambda reply: replies.append(reply.status) if "/response" in reply.url else None)
+        page.goto("/s/demo/")
+        ready(page, 3, total=3)
+        page.keyboard.press("ArrowLeft")
+        expect(page.get_by_text("All 3 answers are stored")).to_be_visible()
+    assert statuses == [201]
+    assert replies == [200, 201, 201], "the answer whose reply was lost is acknowledged, and not stored again"
+    assert choices_in_order() == ["right", "same", "left"]
+    assert_answered_once_each(small_study)
+
+
+def test_the_last_page_waits_for_the_last_answer(browser: Browser, live_server: LiveServer, small_study: Study) -> None:
+    with open_context(browser, live_server) as context:
+        page = context.new_page()
+        enter(page)
+        for number in (1, 2):
+            ready(page, number, total=3)
+            page.keyboard.press("ArrowLeft")
+        ready(page, 3, total=3)
+        page.route(ANSWERS, lambda route: route.abort("internetdisconnected"))
+        page.keyboard.press("ArrowRight")
+        expect(page.locator("#message")).to_contain_text("Your answers are kept here")
+        page.goto("/s/demo/thanks/")
+        expect(page).to_have_url(f"{live_server.url}/s/demo/trial/")
+        page.unroute(ANSWERS)
+        expect(page.get_by_text("All 3 answers are stored")).to_be_visible()
+    assert choices_in_order() == ["left", "left", "right"]
+
+
+def test_the_last_answer_can_be_corrected_by_backspace_and_button(
+    browser: Browser, live_server: LiveServer, small_study: Study
+) -> None:
+    with open_context(browser, live_server) as context:
+        page = context.new_page()
+        enter(page)
+        ready(page, 1, total=3)
+        page.keyboard.press("Backspace")
+        page.keyboard.press("ArrowLeft")
+        ready(page, 2, total=3)
+        first = page.locator("input[name=trial]").input_value()
+        page.keyboard.press("Backspace")
+        ready(page, 1, total=3)
+        expect(page.locator("#message")).to_contain_text("This is your last answer")
+        expect(page.locator("button[data-chosen]")).to_have_text("←Left")
+        page.keyboard.press("ArrowRight")
+        ready(page, 2, total=3)
+        assert page.locator("input[name=trial]").input_value() == first
+        page.get_by_role("link", name="Back").click()
+        ready(page, 1, total=3)
+        page.get_by_role("link", name="Forward").click()
+        ready(page, 2, total=3)
+        page.reload()
+        ready(page, 2, total=3)
+        page.keyboard.press("Backspace")
+        ready(page, 1, total=3)
+        page.keyboard.press("ArrowDown")
+        for number in (2, 3):
+            ready(page, number, total=3)
+            page.keyboard.press("ArrowLeft")
+        expect(page.get_by_text("All 3 answers are stored")).to_be_visible()
+    assert choices_in_order() == ["same", "left", "left"]
+    history = Revision.objects.values_list("number", "before", "choice", "response__trial__position")
+    assert list(history) == [(1, "left", "right", 1), (2, "right", "same", 1)]
+    assert Exposure.objects.filter(trial__position=2, answered_at=None).exists(), "shown, and left for a correction"
+
+
+def test_practice_has_feedback_and_does_not_count(browser: Browser, live_server: LiveServer, tmp_path: Path) -> None:
+    make_study(tmp_path, count=2, size=32, practice_trials=2)
+    with open_context(browser, live_server) as context:
+        page = context.new_page()
+        enter(page)
+        for expected in ("That is right.", "The other answer was expected"):
+            expect(page.locator("#count")).to_have_text("Practice")
+            expect(page.locator("#trial[data-state=ready]")).to_be_visible()
+            trial = Trial.objects.get(token=page.locator("input[name=trial]").input_value())
+            assert trial.right_answer is not None
+            page.keyboard.press("ArrowDown" if "other" in expected else f"Arrow{trial.right_answer.capitalize()}")
+            expect(page.locator("#feedback")).to_contain_text(expected)
+        for number in (1, 2):
+            ready(page, number, total=2)
+            page.keyboard.press("ArrowLeft")
+        expect(page.get_by_text("All 2 answers are stored")).to_be_visible()
+
+
+def test_a_broken_image_is_retried_reported_and_left_out(
+    browser: Browser, live_server: LiveServer, small_study: Study
+) -> None:
+    with open_context(browser, live_server) as context:
+        page = context.new_page()
+        enter(page)
+        ready(page, 1, total=3)
+        broken = Trial.objects.get(position=2)
+        page.close()
+        assert broken.left_image is not None
+        broken.left_image.path.unlink()
+        page = context.new_page()
+        page.goto("/s/demo/")
+        ready(page, 1, total=3)
+        page.keyboard.press("ArrowLeft")
+        ready(page, 2, total=2)
+        page.keyboard.press("ArrowRight")
+        expect(page.get_by_text("All 2 answers are stored")).to_be_visible()
+    broken.refresh_from_db()
+    assert (broken.state, broken.skip_reason) == ("skipped", "image")
+    assert not Response.objects.filter(trial=broken).exists()
+    assert ImageFault.objects.filter(pair=broken.pair, confirmed=True).count() == 1
+
+
+def test_the_ledger_holds_what_the_browser_measured(
+    browser: Browser, live_server: LiveServer, small_study: Study
+) -> None:
+    with open_context(browser, live_server, viewport=PHONE, device_scale_factor=3) as context:
+        page = context.new_page()
+        enter(page)
+        ready(page, 1, total=3)
+        width = page.locator("#left").evaluate("element => element.getBoundingClientRect().width")
+        for event in ("blur", "focus", "blur", "focus"):
+            page.evaluate(f"window.dispatchEvent(new Event('{event}'))")
+        page.keyboard.press("ArrowLeft")
+        ready(page, 2, total=3)
+        page.goto("about:blank")
+    answered = Exposure.objects.get(trial__position=1)
+    assert answered.answered_at is not None
+    assert answered.painted_at is not None
+    assert answered.shown_at <= answered.painted_at <= answered.answered_at
+    assert (answered.focus_losses, answered.pixel_ratio) == (2, 3)
+    assert answered.image_width == pytest.approx(width)
+    assert (answered.viewport_width, answered.viewport_height) == (390, 844)
+    deadline = time.monotonic() + 10
+    while not Exposure.objects.filter(trial__position=2).exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert Exposure.objects.get(trial__position=2).answered_at is None
 
 
 def test_an_image_that_fails_is_fetched_again_and_no_answer_is_taken_meanwhile(
@@ -364,14 +524,14 @@ def test_an_image_that_fails_is_fetched_again_and_no_answer_is_taken_meanwhile(
         page = context.new_page()
         page.route("**/left.png", lambda route: route.abort("connectionreset"))
         enter(page)
-        expect(page.get_by_role("status")).to_contain_text("An image has not arrived yet")
+        expect(page.locator("#message")).to_contain_text("An image has not arrived yet")
         page.keyboard.press("ArrowLeft")
         page.unroute("**/left.png")
         ready(page, 1, total=3)
         assert not Response.objects.exists()
         page.keyboard.press("ArrowLeft")
         ready(page, 2, total=3)
-    assert choices_in_order() == ["left"]
+        wait_for_answers(page, "left")
 
 
 def test_a_study_that_closes_midway_says_so(browser: Browser, live_server: LiveServer, small_study: Study) -> None:
@@ -397,8 +557,8 @@ def test_a_trial_answered_in_another_tab_keeps_its_first_answer(
         ready(other, 1, total=3)
         other.keyboard.press("ArrowLeft")
         ready(other, 2, total=3)
+        wait_for_answers(other, "left")
         page.keyboard.press("ArrowRight")
-        expect(page.get_by_role("heading", name="You answered this pair before")).to_be_visible()
-        page.get_by_role("link", name="Continue").click()
+        expect(page.locator("#feedback")).to_contain_text("You answered this pair before, in another window")
         ready(page, 2, total=3)
     assert choices_in_order() == ["left"]

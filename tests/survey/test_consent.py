@@ -9,7 +9,7 @@ from django.test import Client, override_settings
 from survey.models import Rater, Study, Trial
 from survey.services import close_study
 
-from .factories import make_rater, make_study
+from .factories import answer_all, make_rater, make_study
 
 pytestmark = pytest.mark.django_db
 
@@ -25,7 +25,7 @@ def test_post_enrols_and_leads_to_the_trials(client: Client, study: Study) -> No
     page = client.post("/s/demo/consent/")
     assert (page.status_code, page["Location"]) == (302, "/s/demo/trial/")
     rater = Rater.objects.get()
-    assert (rater.study, rater.simulated, rater.trials.count()) == (study, False, 4)
+    assert (rater.study, rater.simulated, rater.trials.count()) == (study, False, 3)
     assert client.cookies["rater-demo"].value == rater.token
 
 
@@ -45,7 +45,8 @@ def test_a_rater_needs_no_session(client: Client, study: Study) -> None:
     client.post("/s/demo/consent/")
     client.get("/s/demo/trial/")
     assert not Session.objects.exists()
-    assert set(client.cookies) == {"rater-demo", "csrftoken"}
+    assert set(client.cookies) == {"rater-demo", "csrftoken", "arrival-demo"}
+    assert client.cookies["arrival-demo"].value == ""
 
 
 def test_a_known_rater_is_not_enrolled_again(browser: Client) -> None:
@@ -69,6 +70,6 @@ def test_a_closed_study_enrols_nobody(client: Client, study: Study) -> None:
 
 
 def test_a_full_study_enrols_nobody(client: Client, tmp_path: Path) -> None:
-    make_rater(make_study(tmp_path, raters_per_pair=1))
+    answer_all(make_rater(make_study(tmp_path, raters_per_pair=1)))
     assert client.post("/s/demo/consent/").status_code == 403
     assert (Rater.objects.count(), Trial.objects.count()) == (1, 4)

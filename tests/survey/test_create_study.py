@@ -123,7 +123,7 @@ def test_a_taken_slug_is_refused(tmp_path: Path) -> None:
         ({"title": "t" * 201}, "title"),
         ({"pairs_per_rater": 0}, "pairs_per_rater"),
         ({"raters_per_pair": 0}, "raters_per_pair"),
-        ({"pairs_per_rater": 5}, "'toys' has 4"),
+        ({"pairs_per_rater": 5}, "there are 4"),
     ],
 )
 def test_arguments_out_of_range_are_refused(tmp_path: Path, arguments: dict[str, object], told: str) -> None:

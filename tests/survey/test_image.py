@@ -41,6 +41,7 @@ def test_each_side_is_the_stored_image(browser: Client, rater: Rater) -> None:
     for side, stored in (("left", trial.left_image), ("right", trial.right_image)):
         reply = browser.get(address(rater, side))
         assert reply.status_code == 200
+        assert stored is not None
         assert pixels(reply.content) == pixels(stored.path.read_bytes())
 
 
@@ -71,22 +72,25 @@ def test_a_missing_file_is_a_404_that_tells_no_path(
     browser: Client, rater: Rater, caplog: pytest.LogCaptureFixture
 ) -> None:
     image = first_trial(rater).left_image
+    assert image is not None
     image.path.unlink()
     reply = browser.get(address(rater))
     assert reply.status_code == 404
-    assert f"generated image {image.pk}" in caplog.text
+    assert f"An image of pair {first_trial(rater).pair_id} is missing" in caplog.text
     for told in (reply.content.decode(), caplog.text):
         assert image.run.directory not in told
         assert image.file not in told
 
 
 def test_metadata_is_not_sent(browser: Client, rater: Rater) -> None:
-    path = first_trial(rater).left_image.path
+    image = first_trial(rater).left_image
+    assert image is not None
+    path = image.path
     info = PngInfo()
     info.add_text("Comment", "robust")
     info.add_itxt("Software", "robust")
-    with Image.open(path) as image:
-        image.save(path, pnginfo=info, dpi=(72, 72), exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x00robust")
+    with Image.open(path) as opened:
+        opened.save(path, pnginfo=info, dpi=(72, 72), exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x00robust")
     assert b"robust" in path.read_bytes()
     sent = browser.get(address(rater)).content
     assert b"robust" not in sent

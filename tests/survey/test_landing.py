@@ -8,7 +8,7 @@ from django.test import Client
 from survey.models import Rater, Study
 from survey.services import close_study
 
-from .factories import make_rater, make_study
+from .factories import answer_all, make_rater, make_study
 
 pytestmark = pytest.mark.django_db
 
@@ -66,7 +66,7 @@ def test_a_closed_study_says_so(client: Client, study: Study, address: str) -> N
 
 @pytest.mark.parametrize("address", ["/s/demo/", "/s/demo/consent/"])
 def test_a_full_study_says_so(client: Client, tmp_path: Path, address: str) -> None:
-    make_rater(make_study(tmp_path, raters_per_pair=1))
+    answer_all(make_rater(make_study(tmp_path, raters_per_pair=1)))
     page = client.get(address)
     assert page.status_code == 403
     assert b"This survey is full" in page.content

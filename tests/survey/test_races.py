@@ -11,10 +11,10 @@ from typing import TypeVar
 import pytest
 from django.db import connections
 
-from survey.errors import ConflictingResponse, StudyFull
+from survey.errors import ConflictingResponse, NotInvited, StudyFull
 from survey.models import Rater, Response, Study, Trial
 from survey.selectors import pair_loads
-from survey.services import enrol_rater, record_response
+from survey.services import Arrival, create_invites, enrol_rater, record_response
 
 from .conftest import browser_of
 from .factories import first_trial, make_rater, make_study
@@ -86,15 +86,33 @@ def test_a_double_click_over_http_is_one_201_and_one_row(tmp_path: Path) -> None
     assert Response.objects.count() == 1
 
 
-def test_raters_who_enrol_at_once_are_balanced_as_if_they_had_queued(tmp_path: Path) -> None:
+def test_raters_who_come_at_once_are_given_pairs_as_if_they_had_queued(tmp_path: Path) -> None:
     study = make_study(tmp_path, count=6)
     outcomes = together(6, lambda number: enrol_rater(study=study, rng=random.Random(number)))
     assert [outcome for outcome in outcomes if not isinstance(outcome, Rater)] == []
-    assert {(load.planned, load.first_on_left) for load in pair_loads(study)} == {(6, 3)}
+    assert {(load.served, load.left_surplus) for load in pair_loads(study)} <= {(3, -1), (3, 1)}
 
 
-def test_raters_who_enrol_at_once_do_not_overfill_the_study(tmp_path: Path) -> None:
-    study = make_study(tmp_path, count=6, raters_per_pair=2)
+def test_raters_who_come_at_once_do_not_overfill_the_study(tmp_path: Path) -> None:
+    study = make_study(tmp_path, count=6, raters_per_pair=1)
     outcomes = together(6, lambda number: enrol_rater(study=study, rng=random.Random(number)))
-    assert Counter(type(outcome) for outcome in outcomes) == {Rater: 2, StudyFull: 4}
-    assert {load.planned for load in pair_loads(Study.objects.get())} == {2}
+    assert set(map(type, outcomes)) == {Rater, StudyFull}
+    assert {load.served for load in pair_loads(Study.objects.get())} == {1}
+    assert Trial.objects.count() == 6
+
+
+def test_one_participant_who_comes_twice_at_once_is_one_rater(tmp_path: Path) -> None:
+    study = make_study(tmp_path, panel="prolific")
+    arrival = Arrival(participant="p1")
+    outcomes = together(6, lambda number: enrol_rater(study=study, rng=random.Random(number), arrival=arrival))
+    assert {outcome.pk for outcome in outcomes if isinstance(outcome, Rater)} == {Rater.objects.get().pk}
+    assert [outcome for outcome in outcomes if not isinstance(outcome, Rater)] == []
+
+
+def test_an_invitation_used_twice_at_once_lets_one_in(tmp_path: Path) -> None:
+    study = make_study(tmp_path, access="invited")
+    [invite] = create_invites(study=study, number=1)
+    arrival = Arrival(invite=invite.token)
+    outcomes = together(4, lambda number: enrol_rater(study=study, rng=random.Random(number), arrival=arrival))
+    assert Counter(map(type, outcomes)) == {Rater: 1, NotInvited: 3}
+    assert Rater.objects.count() == 1

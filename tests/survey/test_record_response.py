@@ -24,6 +24,7 @@ def test_an_answer_is_stored(rater: Rater, choice: str) -> None:
         "choice": choice,
         "response_ms": 1234,
         "answered_at": ANY,
+        "key": None,
     }
     assert (progress_of(rater).answered, answers_total(rater.study)) == (1, 1)
 

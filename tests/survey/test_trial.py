@@ -1,24 +1,20 @@
 """`/s/<slug>/trial/`: shows the next trial; POST answers the one that the form names."""
 
+import json
 import re
 
 import pytest
 from django.test import Client
 
 from survey.models import Rater, Response, Study
-from survey.services import close_study, record_response
+from survey.services import close_study
 
 from .conftest import browser_of
-from .factories import first_trial, make_rater
+from .factories import answer_all, first_trial, make_rater
 
 pytestmark = pytest.mark.django_db
 
 ADDRESS = "/s/demo/trial/"
-
-
-def answer_all(rater: Rater) -> None:
-    for trial in rater.trials.all():
-        record_response(trial=trial, choice="left")
 
 
 def test_the_page_shows_the_first_trial(browser: Client, rater: Rater) -> None:
@@ -34,12 +30,15 @@ def test_the_page_shows_the_first_trial(browser: Client, rater: Rater) -> None:
     assert re.findall(r'value="(left|same|right)"', page) == ["left", "same", "right"]
 
 
-def test_the_next_two_trials_images_are_preloaded(browser: Client, rater: Rater) -> None:
+def test_the_next_two_trials_are_told_to_the_script(browser: Client, rater: Rater) -> None:
     page = browser.get(ADDRESS).content.decode()
-    second, third = rater.trials.filter(position__in=[2, 3]).order_by("position")
-    assert re.findall(r'rel="preload"\s+as="image"\s+fetchpriority="low"\s+href="([^"]+)"', page) == [
-        f"/s/demo/image/{trial.token}/{side}.png" for trial in (second, third) for side in ("left", "right")
-    ]
+    found = re.search(r'<script id="state" type="application/json">(.*?)</script>', page)
+    assert found is not None
+    state = json.loads(found[1])
+    trials = rater.trials.filter(position__lte=3).order_by("position")
+    assert [trial["token"] for trial in state["next"]] == [trial.token for trial in trials]
+    assert state["progress"] == {"answered": 0, "total": 4}
+    assert state["last"] is None
 
 
 def test_an_answer_is_stored_and_the_next_trial_follows(browser: Client, rater: Rater) -> None:
