@@ -5,10 +5,13 @@ from fractions import Fraction
 
 from django.db.models import Count, Q, QuerySet
 
+from analysis.answers import AnswersError
 from analysis.frames import responses
 from analysis.preference import THRESHOLDS
 from analysis.report import Report, build_report
 from survey.models import Response, Study, Trial
+from survey.monitoring import excluded_raters
+from survey.selectors import plan_of
 
 
 def studies_with_counts() -> QuerySet[Study]:
@@ -34,8 +37,13 @@ def study_report(
     """Return the report of a study's answers; simulated raters' only if asked for, and then alone.
 
     Raises:
-        AnswersError: If an arm's name cannot be reported.
+        AnswersError: If an arm's name cannot be reported, or the study's plan withholds results until it closes.
     """
+    if study.is_open and not study.interim_results and not simulated:
+        message = (
+            f"study {study.slug} is open, and its plan lets nobody see preferences before it closes; close it first"
+        )
+        raise AnswersError(message)
     frame = responses(study, simulated=simulated)
     return build_report(
         frame,
@@ -56,6 +64,10 @@ def _notes(study: Study, *, answered: int, simulated: bool) -> Sequence[str]:
         notes.append("A dry run: these answers come from simulated raters only, and say nothing of people.")
     elif others:
         notes.append(f"Simulated raters are left out: {others:,} of their answers are on file.")
+    if left_out := len(excluded_raters(study, simulated=simulated)):
+        notes.append(f"{left_out:,} raters are left out by the exclusion rules of the study's plan.")
+    if plan := plan_of(study):
+        notes.append(f"The study's plan was frozen on {plan.frozen_at:%Y-%m-%d} under sha256 {plan.sha256}.")
     unanswered = study.pairs.count() - answered
     if unanswered:
         notes.append(

@@ -17,6 +17,7 @@ from analysis.rendering import render_json
 from analysis.sections import context
 from analysis.selectors import studies_with_counts, study_report
 from survey.models import Study
+from survey.services import record_peek
 
 View = Callable[..., HttpResponse]
 
@@ -46,6 +47,8 @@ def report_page(request: HttpRequest, slug: str) -> HttpResponse:
         report = study_report(study, simulated=simulated)
     except AnswersError as error:
         return render(request, "analysis/page.html", {**page, "error": str(error)}, status=422)
+    if not simulated:
+        record_peek(study=study, user=request.user, place="report")
     return render(request, "analysis/page.html", {**page, **context(report, {})})
 
 
@@ -57,6 +60,8 @@ def report_json(request: HttpRequest, slug: str) -> HttpResponse:
         text = render_json(study_report(study, simulated=_simulated(request)))
     except AnswersError as error:
         return HttpResponse(f"{error}\n", status=422, content_type="text/plain; charset=utf-8")
+    if not _simulated(request):
+        record_peek(study=study, user=request.user, place="report.json")
     return HttpResponse(text, content_type="application/json")
 
 

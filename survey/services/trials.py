@@ -119,14 +119,25 @@ def _take_pair(rater: Rater, *, rng: random.Random) -> Assignment | None:
         if chosen is None:
             return None
         load = next(load for load in loads if load.pair == chosen.pair)
-        step = 1 if chosen.first_is_left else -1
-        unchanged = Balance.objects.filter(
-            pair_id=load.pair, simulated=rater.simulated, served=load.served, left_surplus=load.left_surplus
-        )
-        if unchanged.update(
-            served=load.served + 1, left_surplus=load.left_surplus + step, lot=rng.getrandbits(LOT_BITS)
-        ):
+        if _count_in(rater, load, chosen, lot=rng.getrandbits(LOT_BITS)):
             return chosen
+
+
+def _count_in(rater: Rater, load: PairLoad, chosen: Assignment, *, lot: int) -> bool:
+    """Count a trial into its pair's counters if they are still as they were read; tell whether they were.
+
+    PostgreSQL keeps a row locked that it waited for and then found changed. The savepoint lets go of it: a transaction
+    that held on to what it did not get could wait for another one that waits for it.
+    """
+    step = 1 if chosen.first_is_left else -1
+    unchanged = Balance.objects.filter(
+        pair_id=load.pair, simulated=rater.simulated, served=load.served, left_surplus=load.left_surplus
+    )
+    with transaction.atomic():
+        counted = unchanged.update(served=load.served + 1, left_surplus=load.left_surplus + step, lot=lot)
+        if not counted:
+            transaction.set_rollback(True)
+    return bool(counted)
 
 
 def _candidates(rater: Rater) -> list[PairLoad]:

@@ -11,7 +11,19 @@ from django.conf import settings
 
 VARIABLE = "SAMESEED_TEST_POSTGRES"
 USUAL = "postgres://postgres@127.0.0.1:5432/postgres"
-MODULES = ["test_races", "test_create_study", "test_enrol_rater", "test_record_response", "test_api", "test_admin"]
+MODULES = [
+    "test_races",
+    "test_balance",
+    "test_leases",
+    "test_specials",
+    "test_revisions",
+    "test_withdrawal",
+    "test_create_study",
+    "test_enrol_rater",
+    "test_record_response",
+    "test_api",
+    "test_admin",
+]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from generation.selectors import runs_named
 from survey.errors import SurveyError
 from survey.management.options import add_definition, definition_of, two_arms
 from survey.models import Study
-from survey.selectors import plan_of, study_by_slug
+from survey.selectors import study_by_slug
 from survey.services import create_study, revise_study, update_study
 
 
@@ -46,8 +46,6 @@ class Command(BaseCommand):
         arms = list(study.arms.values_list("name", flat=True))
         state = "open" if study.is_open else "a draft"
         self.stdout.write(f"Study '{study.slug}' is {state}: {study.pairs.count()} pairs of {', '.join(arms)}.")
-        if plan := plan_of(study):
-            self.stdout.write(f"Frozen plan: sha256 {plan.sha256}")
         self.stdout.write(f"Raters' link: {reverse('survey:landing', args=[study.slug])}")
 
     def create(self, options: dict[str, Any]) -> Study:

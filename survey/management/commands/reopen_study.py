@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from survey.errors import SurveyError
-from survey.selectors import answers_total, plan_of, study_by_slug
+from survey.selectors import answers_total, study_by_slug
 from survey.services import open_study
 
 
@@ -19,11 +19,9 @@ class Command(BaseCommand):
         parser.add_argument("slug", help="the study's name in its address")
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 (Django's signature)
-        """Open it and say how many answers it holds, and what was frozen."""
+        """Open it and say how many answers it holds."""
         try:
             study = open_study(study=study_by_slug(options["slug"]))
         except SurveyError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"Study '{study.slug}' is open with {answers_total(study)} answers.")
-        if plan := plan_of(study):
-            self.stdout.write(f"Frozen plan: sha256 {plan.sha256}")
