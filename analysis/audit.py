@@ -344,6 +344,7 @@ def flagged_raters(frame: pd.DataFrame) -> tuple[Flagged, ...]:
         found.setdefault(name, []).append("catch")
     if "flags" in frame:
         known = frame[["rater", "flags"]].dropna().drop_duplicates()
+        known = known[(known["flags"] != "").to_numpy(dtype=bool)]
         for name, flags in zip(known["rater"], known["flags"], strict=True):
             reason_list = found.setdefault(str(name), [])
             reason_list += [

@@ -47,7 +47,11 @@ def preference_curve(first_arm: str, second_arm: str, thresholds: Sequence[float
 
 
 def forest(
-    title: str, rows: Sequence[Shrunken], *, overall: float | None = None, thumbnails: Mapping[str, str] | None = None
+    title: str,
+    rows: Sequence[Shrunken],
+    *,
+    overall: float | None = None,
+    thumbnails: Mapping[str, tuple[str, str]] | None = None,
 ) -> str:
     """Draw shares with their intervals, one row each.
 
@@ -55,7 +59,7 @@ def forest(
         title: What the rows are.
         rows: Drawn from the top.
         overall: A share to mark by a dashed line.
-        thumbnails: Per row's name, the address of one picture with both images.
+        thumbnails: Per row's name, the addresses of both images.
     """
     thumbnails = thumbnails or {}
     step, size = (34, 30) if thumbnails else (22, 0)
@@ -74,7 +78,9 @@ def forest(
         name = f"{row.name} {row.class_name}" if row.class_name not in ("", row.name) else row.name
         marks.append(label(144, y + 4, escape(shorten(name, 20)), "end"))
         if row.name in thumbnails:
-            marks.append(picture(152, y - size / 2, 2 * size, thumbnails[row.name]))
+            marks += [
+                picture(152 + size * k, y - size / 2, size, address) for k, address in enumerate(thumbnails[row.name])
+            ]
         marks.append(line(at(row.low), y, at(row.high), y))
         marks.append(dot(at(row.share), y, FIRST if row.share >= 0.5 else SECOND))
         written = f"{100 * row.share:.0f} ({100 * row.low:.0f}–{100 * row.high:.0f})"

@@ -81,6 +81,11 @@ def _with_kinds(answers: pd.DataFrame, first_is_left: pd.Series) -> pd.DataFrame
     )
 
 
+def pair_names(study: Study) -> dict[int, str]:
+    """Return the pairs' names in a frame of answers, by primary key."""
+    return {int(key): str(name) for key, name in _pairs(study)["pair"].items()}  # type: ignore[call-overload]
+
+
 def _pairs(study: Study) -> pd.DataFrame:
     """Return the study's pairs by primary key: pair (its public name), class_name, first_arm, second_arm."""
     rows = Pair.objects.filter(study=study).values_list(

@@ -179,19 +179,19 @@ def _forests(comparison: Comparison, thumbnails: Thumbnails) -> dict[str, str]:
     found, differences = {}, comparison.differences
     overall = comparison.headline.share if isinstance(comparison.headline, ClusteredShare) else None
     if isinstance(differences.pairs, tuple) and differences.pairs:
-        rows = _ends(differences.pairs, FOREST_PAIRS)
-        sheets = {row.name: thumbnails[row.name][0] for row in rows if row.name in thumbnails}
+        rows = ends(differences.pairs, FOREST_PAIRS)
+        sheets = {row.name: thumbnails[row.name] for row in rows if row.name in thumbnails}
         title = f"Preference for {comparison.first_arm} by pair, in percent"
         found["pairs"] = charts.forest(title, rows, overall=overall, thumbnails=sheets)
     if isinstance(differences.classes, tuple) and differences.classes:
         title = f"Preference for {comparison.first_arm} by class, in percent"
-        found["classes"] = charts.forest(title, _ends(differences.classes, FOREST_CLASSES), overall=overall)
+        found["classes"] = charts.forest(title, ends(differences.classes, FOREST_CLASSES), overall=overall)
     if not isinstance(comparison.monitoring, Absent):
         found["monitoring"] = charts.sequence(comparison.first_arm, comparison.monitoring)
     return found
 
 
-def _ends(rows: tuple[Shrunken, ...], count: int) -> tuple[Shrunken, ...]:
+def ends(rows: tuple[Shrunken, ...], count: int) -> tuple[Shrunken, ...]:
     """Return the first and the last of many rows."""
     return rows if len(rows) <= count else (*rows[: count // 2], *rows[-count // 2 :])
 

@@ -10,4 +10,6 @@ urlpatterns = [
     path("<slug:slug>/", views.report_page, name="report"),
     path("<slug:slug>/answers.csv", views.answers_csv, name="answers"),
     path("<slug:slug>/report.json", views.report_json, name="json"),
+    path("<slug:slug>/status.json", views.report_status, name="status"),
+    path("<slug:slug>/image/<int:pair>/<str:side>.png", views.pair_image, name="image"),
 ]

@@ -1,25 +1,36 @@
 """The report's pages: read-only, for staff.
 
-With `?raters=simulated` a page is about a dry run's simulated raters, and about them alone.
+A page shows the last report that was computed and has a newer one computed in the background when answers have come in:
+the web worker reads a row and renders a page, and never loads what computes. With `?raters=simulated` a page is about
+a dry run's simulated raters, and about them alone.
 """
 
 from collections.abc import Callable
 
 from django.contrib.admin.views.decorators import staff_member_required
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
+from django.utils.safestring import mark_safe
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from analysis.answers import AnswersError, write_csv
-from analysis.frames import responses
-from analysis.rendering import render_json
-from analysis.sections import context
-from analysis.selectors import studies_with_counts, study_report
+from analysis.models import Computation
+from analysis.selectors import (
+    computation_of,
+    pair_of,
+    report_key,
+    report_source,
+    results_withheld,
+    studies_with_counts,
+)
+from analysis.services import request_computation
+from survey.errors import UnreadableImage
+from survey.images import plain_png
 from survey.models import Study
 from survey.services import record_peek
 
 View = Callable[..., HttpResponse]
+RETRY_S = 2
 
 
 def staff_page(view: View) -> View:
@@ -31,6 +42,15 @@ def _simulated(request: HttpRequest) -> bool:
     return request.GET.get("raters") == "simulated"
 
 
+def _computation(study: Study, *, simulated: bool) -> Computation:
+    """Return the study's report as it was last computed, with a newer one under way if need be."""
+    return request_computation(
+        key=report_key(study, simulated=simulated),
+        source=report_source(study),
+        command=["compute_report", study.slug, *(["--simulated"] if simulated else [])],
+    )
+
+
 @staff_page
 def report_list(request: HttpRequest) -> HttpResponse:
     """List the studies."""
@@ -39,36 +59,87 @@ def report_list(request: HttpRequest) -> HttpResponse:
 
 @staff_page
 def report_page(request: HttpRequest, slug: str) -> HttpResponse:
-    """Show a study's report."""
+    """Show a study's last report, and how the next one comes on."""
     study = get_object_or_404(Study, slug=slug)
     simulated = _simulated(request)
-    page = {"study": study, "simulated": simulated}
-    try:
-        report = study_report(study, simulated=simulated)
-    except AnswersError as error:
-        return render(request, "analysis/page.html", {**page, "error": str(error)}, status=422)
-    if not simulated:
+    if not simulated and (reason := results_withheld(study)):
+        return render(
+            request, "analysis/page.html", {"study": study, "simulated": simulated, "error": reason}, status=422
+        )
+    computation = _computation(study, simulated=simulated)
+    failed = computation.state == Computation.State.FAILED
+    if computation.html and not simulated:
         record_peek(study=study, user=request.user, place="report")
-    return render(request, "analysis/page.html", {**page, **context(report, {})})
+    page = {
+        "study": study,
+        "simulated": simulated,
+        "computation": computation,
+        "running": computation.state == Computation.State.RUNNING,
+        "percent": round(100 * computation.progress),
+        "error": computation.failure if failed else "",
+        # The report command rendered it with Django's templates, which escape.
+        "fragment": mark_safe(computation.html),  # noqa: S308
+    }
+    return render(request, "analysis/page.html", page, status=422 if failed else 200)
+
+
+@staff_page
+def report_status(request: HttpRequest, slug: str) -> HttpResponse:
+    """Tell how a computation comes on."""
+    study = get_object_or_404(Study, slug=slug)
+    found = computation_of(report_key(study, simulated=_simulated(request)))
+    if found is None:
+        raise Http404
+    return JsonResponse(
+        {
+            "state": found.state,
+            "progress": found.progress,
+            "stage": found.stage,
+            "computed_at": found.computed_at.isoformat() if found.computed_at else None,
+        }
+    )
 
 
 @staff_page
 def report_json(request: HttpRequest, slug: str) -> HttpResponse:
-    """Return a study's report.json."""
+    """Return a study's report.json as last computed; 202 while there is none yet."""
     study = get_object_or_404(Study, slug=slug)
-    try:
-        text = render_json(study_report(study, simulated=_simulated(request)))
-    except AnswersError as error:
-        return HttpResponse(f"{error}\n", status=422, content_type="text/plain; charset=utf-8")
+    if not _simulated(request) and (reason := results_withheld(study)):
+        return HttpResponse(f"{reason}\n", status=422, content_type="text/plain; charset=utf-8")
+    found = _computation(study, simulated=_simulated(request))
+    if found.state == Computation.State.FAILED:
+        return HttpResponse(f"{found.failure}\n", status=422, content_type="text/plain; charset=utf-8")
+    if not found.document:
+        waiting = "the report is being computed; ask again in a few seconds\n"
+        return HttpResponse(
+            waiting, status=202, content_type="text/plain; charset=utf-8", headers={"Retry-After": str(RETRY_S)}
+        )
     if not _simulated(request):
         record_peek(study=study, user=request.user, place="report.json")
-    return HttpResponse(text, content_type="application/json")
+    return HttpResponse(found.document, content_type="application/json")
 
 
 @staff_page
 def answers_csv(request: HttpRequest, slug: str) -> HttpResponse:
     """Return a study's answers as a CSV file to save."""
+    # pandas is loaded by the worker that is asked for answers, and by no other.
+    from analysis.answers import write_csv  # noqa: PLC0415
+    from analysis.frames import responses  # noqa: PLC0415
+
     study = get_object_or_404(Study, slug=slug)
     text = write_csv(responses(study, simulated=_simulated(request)))
     headers = {"Content-Disposition": f'attachment; filename="{study.slug}-answers.csv"'}
     return HttpResponse(text, content_type="text/csv; charset=utf-8", headers=headers)
+
+
+@staff_page
+def pair_image(_request: HttpRequest, slug: str, pair: int, side: str) -> HttpResponse:
+    """Return one image of a pair: `first` and `second` follow the arms' names."""
+    found = pair_of(get_object_or_404(Study, slug=slug), pair)
+    if found is None or side not in ("first", "second"):
+        raise Http404
+    try:
+        data = plain_png((found.first_image if side == "first" else found.second_image).path)
+    except UnreadableImage as error:
+        raise Http404(str(error)) from error
+    return HttpResponse(data, content_type="image/png")

@@ -120,6 +120,9 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "admin:login"
 
+# How report pages start what takes long; see analysis/launch.py.
+SAMESEED_LAUNCHER = "analysis.launch.in_child"
+
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("ar", "العربية")]
 LOCALE_PATHS = [BASE_DIR / "locale"]

@@ -14,7 +14,7 @@ from analysis.management.lookup import find_study
 from analysis.preference import parse_thresholds
 from analysis.rendering import DEFAULT_FORMATS, FORMATS, render_files, render_text
 from analysis.report import Report, build_report
-from analysis.selectors import study_report
+from analysis.reports import study_report
 from analysis.significance import parse_confidence
 
 HELP = """\
