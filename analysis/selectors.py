@@ -3,7 +3,7 @@
 from django.db.models import Count, Max, Q, QuerySet
 
 from analysis.models import Computation
-from survey.models import Pair, Response, Revision, Study
+from survey.models import Pair, Response, Revision, Study, Trial
 
 FORMAT = 2
 """Of stored results; those of another are computed anew."""
