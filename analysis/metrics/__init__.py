@@ -1,0 +1,1 @@
+"""Metrics of generated images against reference images; pure torch and numpy."""

@@ -1,0 +1,91 @@
+"""Squared distances in blocks: products in float32 decide what they can, float64 the rest.
+
+A product in float32 is off by at most a bound that follows from the vectors' lengths. Where a comparison is closer than
+that bound, the distance is computed anew from the vectors' differences, in float64. So the answers are those of exact
+arithmetic on the float32 features, ties included, at the speed of float32 products.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+BLOCK = 2048
+"""Rows and columns of a block of distances: 16 MiB."""
+UNIT = 2.0**-24
+"""Half the distance from 1 to the next float32."""
+GATHERED = 1 << 22
+"""Numbers at once where distances are computed pair by pair."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """Vectors, and what is needed to bound the error of their products.
+
+    Attributes:
+        exact: (N, D) as they were given.
+        near: (N, D) float32, moved and scaled so that little is lost.
+        squares: (N,) float32, the squared lengths of `near`.
+        scale: `near` is this many times smaller than `exact`.
+    """
+
+    exact: Tensor
+    near: Tensor
+    squares: Tensor
+    scale: float
+
+    def __len__(self) -> int:
+        return len(self.exact)
+
+
+def prepare(*sets: Tensor) -> tuple[Points, ...]:
+    """Centre and scale sets of (N, D) vectors alike, so that their distances can be taken."""
+    count = sum(len(features) for features in sets)
+    centre = sum((features.sum(0, dtype=torch.float64) for features in sets), torch.zeros(())) / count
+    reach = max(float((features - centre).abs().max()) for features in sets) or 1.0
+    prepared = []
+    for features in sets:
+        near = torch.empty(features.shape, dtype=torch.float32, device=features.device)
+        for part in _slices(len(features)):
+            near[part] = ((features[part].double() - centre) / reach).float()
+        prepared.append(Points(features, near, near.square().sum(1), reach))
+    return tuple(prepared)
+
+
+def block_distances(first: Points, rows: slice, second: Points, columns: slice) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the block's squared distances in float32, and each row's and column's share of their error's bound."""
+    own, other = first.squares[rows], second.squares[columns]
+    distances = torch.addmm(other[None, :], first.near[rows], second.near[columns].T, alpha=-2).add_(own[:, None])
+    # |fl(xᵀy) - xᵀy| is at most D u |x| |y|, and 2 |x| |y| at most |x|² + |y|²; the rest of the bound is for the
+    # roundings of `near`, of the squares and of the sums, and for the radius that is compared with.
+    bound = (first.near.shape[1] + 32) * UNIT
+    return distances, own * bound, other * bound
+
+
+def pair_distances(first: Points, rows: np.ndarray, second: Points, columns: np.ndarray) -> np.ndarray:
+    """Return the squared distances of the pairs (rows[i], columns[i]) in float64, in units of `near`.
+
+    A pair's distance is the same whichever of the two comes first.
+    """
+    result = np.empty(len(rows))
+    step = max(1, GATHERED // max(1, first.exact.shape[1]))
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        left = first.exact[torch.from_numpy(rows[part])].double()
+        difference = (left - second.exact[torch.from_numpy(columns[part])].double()).cpu().numpy()
+        result[part] = np.einsum("ij,ij->i", difference, difference)
+    return result / first.scale**2
+
+
+def blocks(first: Points, second: Points) -> Iterator[tuple[slice, slice]]:
+    """Yield the blocks of a matrix of distances, row by row."""
+    for rows in _slices(len(first)):
+        for columns in _slices(len(second)):
+            yield rows, columns
+
+
+def _slices(count: int) -> Iterator[slice]:
+    for start in range(0, count, BLOCK):
+        yield slice(start, min(start + BLOCK, count))
