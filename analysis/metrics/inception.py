@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from analysis.metrics.errors import MetricsError
-from generation.checkpoints import read_tensors
-from generation.errors import CheckpointError
+from analysis.metrics.weights import load_weights
 
 SIZE = 299
 FEATURES = 2048
@@ -262,26 +261,9 @@ def load_inception(path: str | Path) -> Inception:
     Raises:
         CheckpointError: The file is missing, broken, holds more than weights, or is of another network.
     """
-    path = Path(path)
-    tensors = {name: tensor for name, tensor in read_tensors(path).items() if not name.endswith("num_batches_tracked")}
-    with torch.device("meta"):
-        network = Inception()
-    expected = {
-        name: tensor for name, tensor in network.state_dict().items() if not name.endswith("num_batches_tracked")
-    }
-    for name, tensor in expected.items():
-        if name not in tensors or tensors[name].shape != tensor.shape:
-            found = f"it is {list(tensors[name].shape)} there" if name in tensors else "it is missing"
-            raise CheckpointError(
-                f"{path} is not the Inception network of FID: {name} must be {list(tensor.shape)}, {found}. Get the "
-                "weights with `fetch_weights inception`."
-            )
-    if extra := [name for name in tensors if name not in expected]:
-        raise CheckpointError(f"{path} is not the Inception network of FID: {extra[0]} has no place in it.")
-    counters = {name: torch.zeros(()) for name in network.state_dict() if name not in expected}
-    floats = {name: tensor.float() for name, tensor in tensors.items()}
-    network.load_state_dict({**counters, **floats}, strict=True, assign=True)
+    network = Inception()
+    load_weights(network, Path(path), "FID's Inception is fetched by `fetch_weights inception`.")
     for module in network.modules():
         if isinstance(module, Convolution):
             module.fold()
-    return network.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return network.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)

@@ -1,0 +1,149 @@
+"""Compare generated images with reference images."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from analysis.files import write_files
+from analysis.management.measuring import add_features, chosen_extractor, progress
+from analysis.metrics.curves import draw_curves
+from analysis.metrics.errors import MetricsError
+from analysis.metrics.evaluation import METRICS, Settings, evaluate
+from analysis.metrics.features import Extractor, extract
+from analysis.metrics.images import check_alike, open_images
+from analysis.metrics.references import Reference, load_reference, reference_images
+from analysis.metrics.results import Arm, to_dict
+from analysis.metrics.tables import latex_table
+from analysis.significance import parse_confidence
+from generation.management.options import GenerationCommand, at_least
+
+
+class Command(GenerationCommand):
+    """`manage.py compute_metrics --generated [NAME=]PATH ... --reference PATH`."""
+
+    help = (
+        "Print FID, sFID, KID, precision, recall, density, coverage, Inception score and FID∞ of generated images, "
+        "with standard errors, as JSON. A path is a folder of images or an .npz with arr_0; a reference may also be an .npz "
+        "of statistics. Of two arms it also gives the differences; images of the same names count as pairs."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the options."""
+        parser.add_argument(
+            "--generated",
+            nargs="+",
+            required=True,
+            metavar="[NAME=]PATH",
+            help="the arms; with --sweep the name is ARM@VALUE. Without a name the path's own is taken",
+        )
+        parser.add_argument("--reference", type=Path, required=True, metavar="PATH", help="what to compare with")
+        add_features(parser)
+        parser.add_argument("--metrics", default=",".join(METRICS), help="(default: %(default)s)")
+        parser.add_argument("--k", type=at_least(1), default=3, help="neighbour of precision and recall (3)")
+        parser.add_argument("--density-k", type=at_least(1), default=5, help="neighbour of density and coverage (5)")
+        parser.add_argument("--confidence", default="0.95", help="of the intervals (default: %(default)s)")
+        parser.add_argument("--seed", type=at_least(0), default=0, help="decides the subsets of FID∞")
+        parser.add_argument("--sweep", metavar="AXIS", help="the arms are a sweep over this, such as 'guidance scale'")
+        parser.add_argument("--output", type=Path, metavar="FILE", help="write the JSON here as well")
+        parser.add_argument("--latex", type=Path, metavar="FILE", help="write a LaTeX table")
+        parser.add_argument("--plot", type=Path, metavar="FILE", help="with --sweep: draw the curves as SVG")
+
+    def run(self, **options: Any) -> None:  # noqa: ANN401 -- argparse's values
+        """Measure, print, write."""
+        settings = Settings(_chosen_metrics(options["metrics"]), options["k"], options["density_k"], options["seed"])
+        confidence = _confidence(options["confidence"])
+        axis = options["sweep"]
+        if options["plot"] and not axis:
+            raise MetricsError("--plot draws a sweep's curves: say what it goes over with --sweep AXIS.")
+        places = [_parse_arm(text, swept=axis is not None) for text in options["generated"]]
+        _check_names(places)
+        extractor = chosen_extractor(options)
+        compared_with = reference_images(options["reference"])
+        for name, _, path in places:
+            images = open_images(path)
+            extractor.check(images)
+            if compared_with and (warning := check_alike(images, compared_with)):
+                self.stderr.write(self.style.WARNING(f"{name}: {warning}"))
+        with progress(options["reference"]) as on_batch:
+            reference = load_reference(
+                options["reference"], extractor, batch_size=options["batch_size"], on_batch=on_batch
+            )
+        arms = [
+            self._measure(place, reference, extractor, settings, batch_size=options["batch_size"]) for place in places
+        ]
+        result = to_dict(arms, reference, extractor, settings, confidence=confidence)
+        text = json.dumps(result, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        _write(options["output"], text)
+        _write(options["latex"], latex_table(result, axis))
+        if options["plot"]:
+            _write(options["plot"], draw_curves(result, axis))
+        self.stdout.write(text, ending="")
+
+    def _measure(
+        self,
+        place: tuple[str, float | None, Path],
+        reference: Reference,
+        extractor: Extractor,
+        settings: Settings,
+        *,
+        batch_size: int,
+    ) -> Arm:
+        name, value, path = place
+        images = open_images(path)
+        with progress(path) as on_batch:
+            features = extract(images, extractor, batch_size=batch_size, on_batch=on_batch)
+        metrics = evaluate(features, reference, extractor, settings)
+        for warning in metrics.warnings:
+            self.stderr.write(self.style.WARNING(f"{name}: {warning}"))
+        return Arm(name, path, metrics, images.names, value)
+
+
+def _chosen_metrics(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    unknown = [name for name in names if name not in METRICS]
+    if unknown or not names:
+        raise MetricsError(f"Unknown metric {unknown[0] if unknown else text!r}: choose from {','.join(METRICS)}.")
+    return names
+
+
+def _confidence(text: str) -> float:
+    try:
+        return parse_confidence(text)
+    except ValueError as error:
+        raise MetricsError(str(error)) from error
+
+
+def _parse_arm(text: str, *, swept: bool) -> tuple[str, float | None, Path]:
+    """Return an arm's name, its value in the sweep, and its path."""
+    name, equals, rest = text.partition("=")
+    if not equals or "/" in name:
+        name, rest = Path(text).resolve().stem if Path(text).suffix == ".npz" else Path(text).resolve().name, text
+    if not swept:
+        return name, None, Path(rest)
+    arm, at, value = name.rpartition("@")
+    try:
+        if not at or not arm:
+            raise ValueError
+        return arm, float(value), Path(rest)
+    except ValueError as error:
+        raise MetricsError(
+            f"--sweep needs ARM@VALUE=PATH, such as robust@0.5=samples/robust, but {text} names no value."
+        ) from error
+
+
+def _check_names(places: list[tuple[str, float | None, Path]]) -> None:
+    keys = [place[:2] for place in places]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise MetricsError(f"Two arms are called {key[0]}: name them apart, as in first=PATH second=PATH.")
+
+
+def _write(path: Path | None, text: str) -> None:
+    if path is None:
+        return
+    try:
+        write_files(path.parent, {path.name: text})
+    except OSError as error:
+        raise MetricsError(f"{path} cannot be written ({error}): choose another place.") from error
