@@ -46,7 +46,7 @@ def chosen_extractor(options: dict[str, Any]) -> Extractor:
 
 
 @contextmanager
-def progress(path: Path) -> Iterator[Callable[[int], object]]:
+def progress(path: Path, total: int | None = None) -> Iterator[Callable[[int], object]]:
     """Show a bar while a set's images are done."""
-    with tqdm(desc=path.name, unit="image") as bar:
+    with tqdm(desc=path.name, total=total, unit="image") as bar:
         yield bar.update

@@ -68,6 +68,21 @@ class Difference:
     matched: bool
 
 
+def share_interval(estimate: Estimate, confidence: float) -> tuple[float, float]:
+    """Return Wilson's interval of a share of images, which is honest near 0 and 1 too.
+
+    Args:
+        estimate: a mean of zeros and ones, as one set's influences.
+        confidence: between 0 and 1.
+    """
+    images = estimate.generated if estimate.generated is not None else estimate.reference
+    if images is None:
+        raise MetricsError("A share's interval needs to know which images are in it.")
+    inside = round(float(images.sum()))
+    result = stats.binomtest(inside, len(images)).proportion_ci(confidence, method="wilson")
+    return float(result.low), float(result.high)
+
+
 def interval(value: float, standard_error: float, confidence: float) -> tuple[float, float]:
     """Return the normal interval of that confidence around a value."""
     reach = float(stats.norm.ppf((1 + confidence) / 2)) * standard_error

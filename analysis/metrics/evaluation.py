@@ -19,12 +19,10 @@ LOWER_IS_BETTER = frozenset({"fid", "sfid", "kid", "fid_infinity"})
 BOUNDS: Mapping[str, tuple[float, float]] = {
     "fid": (0, float("inf")),
     "sfid": (0, float("inf")),
-    "precision": (0, 1),
-    "recall": (0, 1),
     "density": (0, float("inf")),
-    "coverage": (0, 1),
     "inception_score": (1, float("inf")),
 }
+SHARES = frozenset({"precision", "recall", "coverage"})
 NO_IMAGES = "the reference holds statistics and no images"
 ASSUMES: Mapping[str, str] = {
     "fid": "Features are compared by means and covariances only. FID falls as images are added: compare equal counts.",
@@ -39,7 +37,8 @@ ASSUMES: Mapping[str, str] = {
     "reference's count stays.",
     "errors": "Standard errors to first order, from each image's influence, images taken as independent draws. They "
     "say how far the value is from its expectation at this count, and nothing of its bias. Those of precision, recall, "
-    "density and coverage take the neighbourhoods as given.",
+    "density and coverage take the neighbourhoods as given. Intervals are normal; Wilson's for precision, recall and "
+    "coverage.",
     "differences": "First arm less second, against the same reference images; matched arms' images are subtracted "
     "pair by pair, so that what a seed gives to both falls out.",
 }

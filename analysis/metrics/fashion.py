@@ -96,7 +96,7 @@ def train_fashion(
                 network.logits(network(images.float() / 255)), data.labels[rows], label_smoothing=0.05
             )
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
             on_step(epoch * batches + batch + 1, steps, float(loss.detach()))

@@ -1,5 +1,6 @@
 """Feature networks, and the features of a set of images."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -72,7 +73,9 @@ class Extractor:
     def check(self, images: ImageSet) -> None:
         """Raise MetricsError unless the network can take these images."""
         if self.channels == 1 and images.channels != 1:
-            raise MetricsError(f"{images.path} holds colour images, but --features {self.name} takes grey ones: take inception.")
+            raise MetricsError(
+                f"{images.path} holds colour images, but --features {self.name} takes grey ones: take inception."
+            )
         if self.name == "fashion" and images.size not in ((28, 28), (32, 32)):
             raise MetricsError(
                 f"{images.path} holds {images.size[1]}x{images.size[0]} images, but --features fashion takes 28x28 or "
@@ -174,7 +177,10 @@ def _script(path: Path, device: torch.device, precision: torch.dtype) -> Extract
     if not path.is_file():
         raise MetricsError(f"There are no features {path}: choose inception, fashion or a TorchScript file.")
     try:
-        module = torch.jit.load(path, map_location=device).eval()
+        with warnings.catch_warnings():
+            # torch means to give the format up; published feature networks come in it.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            module = torch.jit.load(path, map_location=device).eval()  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError, OSError) as error:
         first_line = str(error).splitlines()[0]
         raise MetricsError(f"{path} is no TorchScript file ({first_line}): save one with torch.jit.save.") from error

@@ -85,7 +85,7 @@ class ImageArray:
                     content = file.read(wanted * bytes_each)
                     if len(content) != wanted * bytes_each:
                         raise MetricsError(f"{self.path} ends before its {self.count} images do: fetch it again.")
-                    yield np.frombuffer(content, np.uint8).reshape(wanted, *self.size, self.channels)
+                    yield np.frombuffer(bytearray(content), np.uint8).reshape(wanted, *self.size, self.channels)
         except (OSError, zipfile.BadZipFile) as error:
             raise MetricsError(f"{self.path} cannot be read ({error}): fetch it again.") from error
 

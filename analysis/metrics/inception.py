@@ -43,7 +43,7 @@ class Convolution(nn.Module):
         bias = self.bn.bias.double() - _stored(self.bn.running_mean).double() * scale
         self.conv.weight = nn.Parameter(weight.float(), requires_grad=False)
         self.conv.bias = nn.Parameter(bias.float(), requires_grad=False)
-        self.bn = nn.Identity()
+        self.bn = nn.Identity()  # type: ignore[assignment]  # it is not asked for its statistics any more
 
 
 def _stored(statistics: Tensor | None) -> Tensor:
@@ -266,4 +266,6 @@ def load_inception(path: str | Path) -> Inception:
     for module in network.modules():
         if isinstance(module, Convolution):
             module.fold()
-    return network.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)
+    network.eval().requires_grad_(requires_grad=False)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network

@@ -59,19 +59,17 @@ def load_reference(
 ) -> Reference:
     """Read a reference: a folder of images, or an `.npz` with images, statistics or both.
 
-    Statistics in a file that says what they were made with are taken if that is what is asked for, and computed anew
-    from its images otherwise. Those of a file that does not say, as the published ones, are taken on trust, and as
-    exact: they may be of more images than the file holds.
+    A file of `make_reference` has its statistics computed anew from its images, whose influences are then known.
+    Statistics of other files, as the published ones, are taken on trust, and as exact: they may be of more images than
+    the file holds.
 
     Raises:
         MetricsError: The path holds neither images nor statistics, or statistics of other features only.
     """
     images = reference_images(path)
-    if images is not None and path.is_dir():
-        return _computed(path, images, extractor, batch_size, on_batch)
-    keys = npz_keys(path)
+    keys = npz_keys(path) if path.is_file() else ()
     made_with = _provenance(path) if PROVENANCE in keys else None
-    if images is not None and (not set(POOL) <= set(keys) or (made_with and made_with != provenance(extractor))):
+    if images is not None and (made_with or not set(POOL) <= set(keys)):
         return _computed(path, images, extractor, batch_size, on_batch)
     if made_with and made_with != provenance(extractor):
         raise MetricsError(
@@ -79,7 +77,7 @@ def load_reference(
             f"{made_with['weights_sha256'][:12]}), not with what is asked for: make the reference anew."
         )
     features = extract(images, extractor, batch_size=batch_size, on_batch=on_batch) if images else None
-    return _stored(path, keys, features, own=made_with is not None)
+    return _stored(path, keys, features, known=made_with is not None)
 
 
 def reference_images(path: Path) -> ImageSet | None:
@@ -110,31 +108,28 @@ def _computed(
     return Reference(path, len(features), features, fit(features.pool), spatial, "computed from these images")
 
 
-def _stored(path: Path, keys: tuple[str, ...], features: Features | None, *, own: bool) -> Reference:
-    # Our own statistics are those of the file's images, so the images' influences are known.
-    pool = _gaussian(path, POOL, features.pool if own and features else None)
+def _stored(path: Path, keys: tuple[str, ...], features: Features | None, *, known: bool) -> Reference:
     spatial = None
     if set(SPATIAL) <= set(keys):
-        spatial = _gaussian(path, SPATIAL, features.spatial if own and features else None)
+        spatial = _gaussian(path, SPATIAL)
     elif features is not None and features.spatial is not None:
         spatial = fit(features.spatial)
-    said = "stored in the file" if own else "stored in the file, which does not say how they were made; taken as exact"
-    return Reference(path, len(features) if features else None, features, pool, spatial, said)
+    said = "stored in the file" if known else "stored in the file, which does not say how they were made"
+    return Reference(
+        path, len(features) if features else None, features, _gaussian(path, POOL), spatial, f"{said}; taken as exact"
+    )
 
 
-def _gaussian(path: Path, names: tuple[str, str], features: torch.Tensor | None) -> Gaussian:
+def _gaussian(path: Path, names: tuple[str, str]) -> Gaussian:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             mean, covariance = (torch.from_numpy(arrays[name]).double() for name in names)
     except (OSError, ValueError, zipfile.BadZipFile, TypeError) as error:
         raise MetricsError(f"{path}: {names[0]} and {names[1]} cannot be read ({error}): make it again.") from error
-    if features is not None and mean.shape != features.shape[1:]:
-        raise MetricsError(f"{path}: {names[0]} is of shape {tuple(mean.shape)}, its images' features are not.")
     try:
-        gaussian = from_statistics(mean, covariance)
+        return from_statistics(mean, covariance)
     except MetricsError as error:
         raise MetricsError(f"{path}: {error}") from error
-    return Gaussian(gaussian.mean, gaussian.factor, features)
 
 
 def _provenance(path: Path) -> dict[str, str]:

@@ -8,8 +8,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from analysis.metrics.estimates import Difference, interval
-from analysis.metrics.evaluation import ASSUMES, BOUNDS, ArmMetrics, Settings, differences
+from analysis.metrics.estimates import Difference, Estimate, interval, share_interval
+from analysis.metrics.evaluation import ASSUMES, BOUNDS, SHARES, ArmMetrics, Settings, differences
 from analysis.metrics.features import Extractor
 from analysis.metrics.neighbours import expected_coverage
 from analysis.metrics.references import Reference
@@ -97,10 +97,7 @@ def _arm(arm: Arm, reference: Reference, settings: Settings, confidence: float) 
         "count": arm.metrics.count,
         "values": {name: estimate.value for name, estimate in estimates.items()},
         "errors": {name: estimate.standard_error for name, estimate in estimates.items()},
-        "intervals": {
-            name: _interval(name, estimate.value, estimate.standard_error, confidence)
-            for name, estimate in estimates.items()
-        },
+        "intervals": {name: _interval(name, estimate, confidence) for name, estimate in estimates.items()},
         "unavailable": arm.metrics.unavailable,
         "warnings": arm.metrics.warnings,
     }
@@ -114,10 +111,12 @@ def _arm(arm: Arm, reference: Reference, settings: Settings, confidence: float) 
     return result
 
 
-def _interval(name: str, value: float, error: float | None, confidence: float) -> list[float] | None:
-    if error is None:
+def _interval(name: str, estimate: Estimate, confidence: float) -> list[float] | None:
+    if estimate.standard_error is None:
         return None
-    low, high = interval(value, error, confidence)
+    if name in SHARES:
+        return list(share_interval(estimate, confidence))
+    low, high = interval(estimate.value, estimate.standard_error, confidence)
     least, most = BOUNDS.get(name, (float("-inf"), float("inf")))
     return [max(low, least), min(high, most)]
 

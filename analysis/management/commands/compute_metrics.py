@@ -25,8 +25,8 @@ class Command(GenerationCommand):
 
     help = (
         "Print FID, sFID, KID, precision, recall, density, coverage, Inception score and FID∞ of generated images, "
-        "with standard errors, as JSON. A path is a folder of images or an .npz with arr_0; a reference may also be an .npz "
-        "of statistics. Of two arms it also gives the differences; images of the same names count as pairs."
+        "with standard errors, as JSON. A path is a folder of images or an .npz with arr_0; a reference may also be an "
+        ".npz of statistics. Of two arms it also gives the differences; images of the same names count as pairs."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -66,7 +66,7 @@ class Command(GenerationCommand):
             extractor.check(images)
             if compared_with and (warning := check_alike(images, compared_with)):
                 self.stderr.write(self.style.WARNING(f"{name}: {warning}"))
-        with progress(options["reference"]) as on_batch:
+        with progress(options["reference"], len(compared_with) if compared_with else None) as on_batch:
             reference = load_reference(
                 options["reference"], extractor, batch_size=options["batch_size"], on_batch=on_batch
             )
@@ -92,7 +92,7 @@ class Command(GenerationCommand):
     ) -> Arm:
         name, value, path = place
         images = open_images(path)
-        with progress(path) as on_batch:
+        with progress(path, len(images)) as on_batch:
             features = extract(images, extractor, batch_size=batch_size, on_batch=on_batch)
         metrics = evaluate(features, reference, extractor, settings)
         for warning in metrics.warnings:

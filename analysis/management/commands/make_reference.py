@@ -35,7 +35,7 @@ class Command(GenerationCommand):
             raise MetricsError(f"--output {output} must end in .npz.")
         images = open_images(options["path"])
         extractor = chosen_extractor(options)
-        with progress(options["path"]) as on_batch:
+        with progress(options["path"], len(images)) as on_batch:
             features = extract(images, extractor, batch_size=options["batch_size"], on_batch=on_batch)
         write_reference(output, images, features, extractor)
         with np.load(output) as arrays:

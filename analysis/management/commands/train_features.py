@@ -40,6 +40,6 @@ class Command(GenerationCommand):
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
 
             network = train_fashion(data, recipe, on_step)
-            steps = bar.n
+            steps = int(bar.n)
         save_fashion(options["output"], network, recipe, data, steps)
         self.stdout.write(f"{options['output']}: {accuracy(network, held_out):.2%} of the test images are told right.")

@@ -67,5 +67,5 @@ def test_weights_of_another_network_are_refused_by_the_tensor_that_differs(tmp_p
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.pth").write_bytes(b"not weights")
 
-    with pytest.raises(CheckpointError, match="broken.pth"):
+    with pytest.raises(CheckpointError, match=r"broken\.pth"):
         load_inception(tmp_path / "broken.pth")
