@@ -4,10 +4,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from generation.checkpoints import first_difference
 from generation.datasets.downloads import Published, RemoteFile
 from generation.errors import CheckpointError
-from generation.tensorfiles import open_tensors
+from generation.tensorfiles import first_difference, open_tensors
 
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 WEIGHTS = {
