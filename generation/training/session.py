@@ -1,5 +1,6 @@
 """A training as a user has it: a folder with a checkpoint to use and a state to resume from."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ class Session:
     Attributes:
         folder: gets `<kind>.safetensors`, the checkpoint, and `<kind>.state.pt`, what a resume needs.
         kind: `diffusion`, `robust` or `vanilla`.
-        preset: stored whole in the checkpoint.
+        preset: stored whole in the checkpoint, with the data's class names where it has none.
         save_every: iterations between checkpoints.
     """
 
@@ -85,6 +86,7 @@ def train(
             stays).
         GenerationError: as `Trainer.run`.
     """
+    session = _named(session, data)
     if not resume and session.state.exists():
         raise CheckpointError(
             f"{session.folder} already holds a training: --resume continues it, or take another folder."
@@ -105,6 +107,15 @@ def train(
     trainer.run(data, objective, stepped)
     _save(session, trainer, identity, data.name)
     return trainer
+
+
+def _named(session: Session, data: LabelledImages) -> Session:
+    """Return the session with a preset that names its classes, if the preset or the data do."""
+    image = session.preset.image
+    if image.class_names:
+        return session
+    named = dataclasses.replace(image, class_names=data.class_names)
+    return dataclasses.replace(session, preset=dataclasses.replace(session.preset, image=named))
 
 
 def _initial_weights(session: Session, initial: Path) -> dict[str, Tensor]:
