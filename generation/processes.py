@@ -27,7 +27,7 @@ class Processes(Protocol):
         """Yield this process's share of 0 ... count - 1, ascending: each number goes to one process."""
 
     def gather(self, value: T) -> list[T]:
-        """Return every process's value, as JSON has it and by rank, once all have come so far."""
+        """Return every process's value, as JSON has it and by rank, once all have come so far; to the first alone."""
 
 
 class Alone:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from generation.batches import BatchMaker, counted_from, load_networks
+from generation.errors import SettingsError
+from generation.folders import SETTINGS
 from generation.plans import SamplingPlan
 from generation.processes import ALONE, Processes
 from generation.provenance import begin_session, describe_device, end_session, read_sessions
@@ -64,11 +66,14 @@ def run_plan(
 
     def note(text: str) -> None:
         notes.append(text)
-        on_note(text)
+        if processes.rank == 0:
+            on_note(text)
 
     maker = BatchMaker(plan, load_networks(plan, device), device, note)
     devices = processes.gather(describe_device(device))
     starts, threads = processes.from_first(lambda: _prepare(plan, store, devices))
+    if not (store.folder / SETTINGS).is_file():
+        raise SettingsError(f"{store.folder} is not on a file system that all machines share: give such an --output.")
     if device.type == "cpu" and threads:
         torch.set_num_threads(threads)
     batches = {batch.start: batch for batch in plan.batches}
@@ -81,9 +86,12 @@ def run_plan(
     for place in processes.deal(len(starts)):
         batch = batches[starts[place]]
         store.write(batch, maker.make(batch, counted_from(place * plan.batch_size, on_pairs)))
-    noted = [text for texts in processes.gather(notes) for text in texts]
+    noted = processes.gather(notes)
+    for rank, texts in enumerate(noted[1:], start=1):
+        for text in texts:
+            on_note(f"Process {rank}: {text}")
     if starts and processes.rank == 0:
-        end_session(store.folder, noted)
+        end_session(store.folder, list(dict.fromkeys(text for texts in noted for text in texts)))
     on_progress(plan.count, plan.count)
 
 

@@ -7,6 +7,7 @@ from types import FrameType
 from typing import Any, Self
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import OperationalError, ProgrammingError
 
 from generation.devices import PRECISIONS
 from generation.errors import GenerationError
@@ -21,6 +22,10 @@ class GenerationCommand(BaseCommand):
             self.run(**options)
         except GenerationError as error:
             raise CommandError(str(error)) from error
+        except (OperationalError, ProgrammingError) as error:
+            raise CommandError(
+                f"The database cannot be used ({error}): python manage.py migrate prepares it."
+            ) from error
 
     def run(self, **options: Any) -> None:  # noqa: ANN401 -- argparse's values
         """Do what the command is for; `handle` turns its errors into one line."""

@@ -1,6 +1,8 @@
 """What the commands that sample share: options, the plan that they make, a progress bar."""
 
+import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,16 +13,47 @@ from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
 from generation.checkpoints import settle_classes
+from generation.crew import PeerFailedError, joined_processes
 from generation.devices import choose_precision
-from generation.management.options import add_class_order, add_computing, at_least
+from generation.management.options import GenerationCommand, add_class_order, add_computing, at_least
 from generation.plans import ArmPlan, SamplingPlan, knowing_classes, pretrained_checkpoint
 from generation.presets import SAMPLERS, Preset, SamplerName
+from generation.processes import Processes
 from generation.runs import OnProgress
 from generation.targets import resolve_targets
 
 CLASSIFIERS = ("robust", "vanilla")
 UNGUIDED = "unguided"
+ONE_PROCESS = (
+    "accelerate launch has started one process, as it does with --cpu and where it finds no GPUs: for several on "
+    "processors, accelerate launch --multi_gpu --num_processes N manage.py ... --device cpu."
+)
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} {unit} [{elapsed}<{remaining}]"
+
+
+class SharedCommand(GenerationCommand, ABC):
+    """A command whose `run_shared` may share its work with other processes, all launched with the same arguments."""
+
+    def run(self, **options: Any) -> None:  # noqa: ANN401 -- argparse's values
+        """Join the other processes, if there are any."""
+        try:
+            with joined_processes(options["device"]) as (processes, device):
+                if processes.size == 1 and asked_for_several():
+                    tell(ONE_PROCESS)
+                self.run_shared(processes, device, options)
+        except PeerFailedError:
+            # The one that failed has told why.
+            raise SystemExit(1) from None
+
+    @abstractmethod
+    def run_shared(self, processes: Processes, device: torch.device, options: dict[str, Any]) -> None:
+        """Do what the command is for, on a device and together with other processes."""
+
+
+def asked_for_several() -> bool:
+    """Say whether accelerate launch was asked for several processes and started one: it leaves these traces."""
+    traces = {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR"}
+    return traces <= os.environ.keys() and "WORLD_SIZE" not in os.environ
 
 
 def add_sampling(parser: CommandParser, unit: str) -> None:
@@ -95,19 +128,23 @@ def tell(note: str) -> None:
 
 
 @contextmanager
-def progress_bar(unit: str) -> Iterator[OnProgress]:
+def progress_bar(unit: str, total: int, *, shown: bool) -> Iterator[OnProgress]:
     """Show a bar; Ctrl-C ends the command with one line.
+
+    Args:
+        unit: what is counted.
+        total: how many there are to be.
+        shown: whether this process is the one to show it.
 
     Yields:
         What to tell (made, in all).
     """
-    with tqdm(desc="sampling", unit=unit, bar_format=BAR) as bar:
+    with tqdm(desc="sampling", total=total, unit=unit, bar_format=BAR, disable=not shown) as bar:
 
-        def on_progress(done: float, total: int) -> None:
-            bar.total = total
+        def on_progress(done: float, _total: int) -> None:
             bar.update(done - bar.n)
 
         try:
             yield on_progress
-        except KeyboardInterrupt:
-            raise CommandError("Interrupted: the same command goes on where this one stopped.") from None
+        except KeyboardInterrupt as stop:
+            raise CommandError(f"{stop or 'Interrupted'}: the same command goes on where this one stopped.") from None

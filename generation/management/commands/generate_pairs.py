@@ -3,18 +3,28 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from django.core.management.base import CommandParser
 from django.utils.text import slugify
 
-from generation.devices import choose_device
 from generation.folders import MANIFEST
-from generation.management.options import GenerationCommand, at_least
-from generation.management.sampling import CLASSIFIERS, UNGUIDED, add_sampling, arm_plan, plan_from, progress_bar, tell
+from generation.management.options import at_least
+from generation.management.sampling import (
+    CLASSIFIERS,
+    UNGUIDED,
+    SharedCommand,
+    add_sampling,
+    arm_plan,
+    plan_from,
+    progress_bar,
+    tell,
+)
 from generation.presets import load_preset
+from generation.processes import Processes
 from generation.services import generate_pairs
 
 
-class Command(GenerationCommand):
+class Command(SharedCommand):
     """`manage.py generate_pairs PRESET --count N --seed S --output DIR`."""
 
     help = (
@@ -38,14 +48,23 @@ class Command(GenerationCommand):
         for arm in CLASSIFIERS:
             parser.add_argument(f"--{arm}-scale", type=float, help="guidance scale; the preset's, unless given")
 
-    def run(self, **options: Any) -> None:  # noqa: ANN401 -- argparse's values
+    def run_shared(self, processes: Processes, device: torch.device, options: dict[str, Any]) -> None:
         """Make the pairs."""
         preset = load_preset(options["preset"])
-        device = choose_device(options["device"])
         arms = (arm_plan(preset, arm, options.get(arm), options.get(f"{arm}_scale")) for arm in sorted(options["arms"]))
         plan = plan_from(preset, arms, device, options)
         folder = options["output"]
         name = options["name"] or slugify(folder.resolve().name)
-        with progress_bar("pairs") as on_progress:
-            generate_pairs(plan=plan, folder=folder, name=name, device=device, on_progress=on_progress, on_note=tell)
-        self.stdout.write(f"{plan.count} pairs named {name!r}: {folder / MANIFEST}")
+        first = processes.rank == 0
+        with progress_bar("pairs", plan.count, shown=first) as on_progress:
+            generate_pairs(
+                plan=plan,
+                folder=folder,
+                name=name,
+                device=device,
+                on_progress=on_progress,
+                on_note=tell,
+                processes=processes,
+            )
+        if first:
+            self.stdout.write(f"{plan.count} pairs named {name!r}: {folder / MANIFEST}")

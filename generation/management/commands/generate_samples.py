@@ -3,18 +3,28 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from django.core.management.base import CommandParser
 
-from generation.devices import choose_device
 from generation.errors import SettingsError
-from generation.management.options import GenerationCommand, at_least
-from generation.management.sampling import CLASSIFIERS, UNGUIDED, add_sampling, arm_plan, plan_from, progress_bar, tell
+from generation.management.options import at_least
+from generation.management.sampling import (
+    CLASSIFIERS,
+    UNGUIDED,
+    SharedCommand,
+    add_sampling,
+    arm_plan,
+    plan_from,
+    progress_bar,
+    tell,
+)
 from generation.plans import ArmPlan
 from generation.presets import Preset, load_preset
+from generation.processes import Processes
 from generation.samples import make_samples
 
 
-class Command(GenerationCommand):
+class Command(SharedCommand):
     """`manage.py generate_samples PRESET --guidance robust --count N --output samples.npz`."""
 
     help = (
@@ -34,14 +44,17 @@ class Command(GenerationCommand):
         parser.add_argument("--seed", type=at_least(0), default=0, help="decides the noise, with the sample's index")
         parser.add_argument("--output", type=Path, required=True, help="a folder, or a file that ends in .npz")
 
-    def run(self, **options: Any) -> None:  # noqa: ANN401 -- argparse's values
+    def run_shared(self, processes: Processes, device: torch.device, options: dict[str, Any]) -> None:
         """Make the samples."""
         preset = load_preset(options["preset"])
-        device = choose_device(options["device"])
         plan = plan_from(preset, (_arm(preset, options),), device, options)
-        with progress_bar("samples") as on_progress:
-            make_samples(plan, options["output"], device=device, on_progress=on_progress, on_note=tell)
-        self.stdout.write(f"{plan.count} {options['guidance']} samples: {options['output']}")
+        first = processes.rank == 0
+        with progress_bar("samples", plan.count, shown=first) as on_progress:
+            make_samples(
+                plan, options["output"], device=device, on_progress=on_progress, on_note=tell, processes=processes
+            )
+        if first:
+            self.stdout.write(f"{plan.count} {options['guidance']} samples: {options['output']}")
 
 
 def _arm(preset: Preset, options: dict[str, Any]) -> ArmPlan:
