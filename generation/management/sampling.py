@@ -147,4 +147,4 @@ def progress_bar(unit: str, total: int, *, shown: bool) -> Iterator[OnProgress]:
         try:
             yield on_progress
         except KeyboardInterrupt as stop:
-            raise CommandError(f"{stop or 'Interrupted'}: the same command goes on where this one stopped.") from None
+            raise CommandError(f"{str(stop) or 'Interrupted'}: the same command goes on where this one stopped.") from None
