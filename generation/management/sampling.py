@@ -147,4 +147,5 @@ def progress_bar(unit: str, total: int, *, shown: bool) -> Iterator[OnProgress]:
         try:
             yield on_progress
         except KeyboardInterrupt as stop:
-            raise CommandError(f"{str(stop) or 'Interrupted'}: the same command goes on where this one stopped.") from None
+            why = str(stop) or "Interrupted"
+            raise CommandError(f"{why}: the same command goes on where this one stopped.") from None
