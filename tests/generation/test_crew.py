@@ -195,7 +195,7 @@ def test_two_processes_make_the_bytes_of_one_and_the_first_alone_writes_rows(
 
 
 def test_a_killed_process_ends_all_and_any_number_goes_on(tmp_path: Path, arguments: list[str]) -> None:
-    command = ["generate_samples", *arguments, "--guidance", "vanilla", "--count", "16", "--batch-size", "1"]
+    command = ["generate_samples", *arguments, "--guidance", "vanilla", "--count", "6", "--batch-size", "1"]
     command += ["--steps", "40", "--output"]
     output = tmp_path / "two.npz"
     launcher = subprocess.Popen(
@@ -220,7 +220,7 @@ def test_a_killed_process_ends_all_and_any_number_goes_on(tmp_path: Path, argume
     assert launcher.returncode != 0
     assert said.count("CommandError: Stopped by the launcher") == 1
     assert "the same command goes on where this one stopped" in said
-    assert 1 <= len(list(parts.glob("*.npy"))) < 16
+    assert 1 <= len(list(parts.glob("*.npy"))) < 6
     assert not output.exists()
     call_command(*command, str(output))
     call_command(*command, str(tmp_path / "one.npz"))
