@@ -192,8 +192,8 @@ def _choose_part(path: Path, content: object, part: str | None) -> tuple[str | N
         return next(iter(networks.items()))
     if networks:
         raise CheckpointError(
-            f"{path} holds more than one network, in {_list(networks)}: write one of them to a file of its own with "
-            "convert_checkpoint --part."
+            f"{path} holds more than one network, in {_list(networks)}: choose one with inspect_checkpoint --part, and "
+            "write it to a file of its own with convert_checkpoint --part."
         )
     if _is_table(content) and {"state", "param_groups"} <= content.keys():
         raise CheckpointError(f"{path} is an optimizer's state, no network: take the file beside it.")

@@ -1,6 +1,9 @@
 import argparse
+import json
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +27,7 @@ from generation.checkpoints import (
 from generation.diffusion.unet import UNet
 from generation.errors import CheckpointError
 from generation.presets import Preset, load_preset, preset_from_dict
+from tests.generation.conftest import PARITY
 
 
 def test_a_checkpoint_loads_frozen_and_in_evaluation_mode(weights: dict[str, Path], tiny: Preset) -> None:
@@ -49,6 +53,7 @@ def test_half_precision_weights_become_float32(tmp_path: Path, adm16: Preset, un
     assert {tensor.dtype for tensor in load_diffusion(path, adm16).state_dict().values()} == {torch.float32}
 
 
+ROOT = Path(__file__).resolve().parents[2]
 Weights = dict[str, Tensor]
 
 
@@ -112,6 +117,40 @@ def test_what_was_taken_off_is_said(
     torch.save({"net": {f"module.{name}": tensor for name, tensor in unet.state_dict().items()}}, tmp_path / "a.pt")
     load_diffusion(tmp_path / "a.pt", adm16)
     assert caplog.messages == [f"{tmp_path / 'a.pt'}: took its part 'net', without 'module.' before every name."]
+
+
+LOAD_AND_MEASURE = """
+import re, sys
+from pathlib import Path
+from generation.checkpoints import load_diffusion
+from generation.plans import pretrained_checkpoint
+from generation.presets import load_preset
+
+def peak():
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+
+# What the first load brings along is no copy of it.
+load_diffusion(pretrained_checkpoint(load_preset("fashion32"), "diffusion"), load_preset("fashion32"))
+before = peak()
+for path in sys.argv[1:]:
+    load_diffusion(Path(path), load_preset("cifar10"))
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where the peak of a process's memory is read")
+def test_loading_takes_the_memory_of_one_copy(tmp_path: Path) -> None:
+    shapes = json.loads((PARITY / "cifar10_diffusion.tensors.json").read_text())
+    weights = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    torch.save(weights, tmp_path / "single.pt")
+    torch.save({name: tensor.half() for name, tensor in weights.items()}, tmp_path / "half.pt")
+    save_file(weights, tmp_path / "single.safetensors")
+    files = [str(tmp_path / name) for name in ("half.pt", "single.safetensors", "single.pt")]
+    measured = subprocess.run(
+        [sys.executable, "-c", LOAD_AND_MEASURE, *files], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    copy = 4 * sum(tensor.numel() for tensor in weights.values())
+    assert copy < int(measured.stdout) < 1.25 * copy
 
 
 def test_several_networks_in_a_file_are_not_chosen_between(tmp_path: Path, adm16: Preset, unet: UNet) -> None:

@@ -13,6 +13,7 @@ from generation.checkpoints import Metadata, save_network
 from generation.presets import Preset, load_preset
 from generation.tensorfiles import open_tensors
 from tests.generation.conftest import PARITY, TINY
+from tests.generation.test_checkpoints import Bomb
 
 
 def inspect(path: Path, **options: Any) -> str:
@@ -140,6 +141,16 @@ def test_a_foreign_network_is_described_as_far_as_it_goes(tmp_path: Path) -> Non
     assert (said["network"], said["architectures"], said["fits"], said["nearest"]) == (None, [], [], None)
     assert said["parameters_of_type"] == {"float32": 588, "int64": 1}
     assert "no U-Net or classifier of this family; its first tensor is conv1.weight [4, 3, 7, 7]" in inspect(path)
+
+
+def test_pickled_code_is_refused_before_it_runs(tmp_path: Path) -> None:
+    path, crater = tmp_path / "bomb.pt", tmp_path / "crater"
+    torch.save({"time_embed.0.weight": Bomb(crater)}, path)
+    with pytest.raises(CommandError, match=r"bomb.pt is refused: .* might run code \(posix.mkdir\)"):
+        inspect(path)
+    with pytest.raises(CommandError, match=r"bomb.pt is refused"):
+        call_command("convert_checkpoint", str(path), str(tmp_path / "out.safetensors"), preset="cifar10")
+    assert not crater.exists()
 
 
 @pytest.mark.parametrize(
