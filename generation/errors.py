@@ -17,5 +17,9 @@ class DatasetError(GenerationError):
     """A data set that is missing, broken, or not what the preset describes."""
 
 
+class NoHeldOutError(DatasetError):
+    """A data set that has nothing to validate on."""
+
+
 class SettingsError(GenerationError):
     """A setting given on the command line that cannot be."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from generation.errors import DatasetError
+from generation.errors import DatasetError, NoHeldOutError
 from generation.presets import Image
 
 SIZE, CHANNELS = 32, 3
@@ -46,6 +46,7 @@ def read_cifar_split(folder: Path, image: Image, split: str) -> tuple[np.ndarray
         (N, 3, 32, 32) uint8 images and (N,) uint8 labels.
 
     Raises:
+        NoHeldOutError: the test split's file is missing.
         DatasetError: a file is missing or broken, or the preset has another size or number of channels.
     """
     if (image.size, image.channels) != (SIZE, CHANNELS):
@@ -53,6 +54,8 @@ def read_cifar_split(folder: Path, image: Image, split: str) -> tuple[np.ndarray
             f"{folder} has {SIZE}x{SIZE} images of {CHANNELS} channels, the preset has {image.size}x{image.size} of "
             f"{image.channels}: take a preset of that size, cifar10 for one."
         )
+    if split == "test" and not (folder / TEST).is_file():
+        raise NoHeldOutError(f"{folder} has no {TEST}: name held-out images with --validation.")
     files = _training_files(folder) if split == "train" else [folder / TEST]
     names = [f"data_batch_{number}.bin" for number in range(1, len(files) + 1)] if split == "train" else [TEST]
     missing = [name for name in names or ["data_batch_1.bin"] if not (folder / name).is_file()]

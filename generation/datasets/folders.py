@@ -182,8 +182,11 @@ class ImageFiles:
                 return self._decode(other, draws)
             except CORRUPT as error:
                 self._report(other, error)
-        name = self.files.classes[self.files.labels[row]]
-        raise DatasetError(f"{self.files.root / name} has no image that can be read: fetch the data set again.")
+        count = int((self.files.labels == self.files.labels[row]).sum())
+        raise DatasetError(
+            f"{self.files.root / self.files.classes[self.files.labels[row]]}: of the {count} image(s) needed of this "
+            "class none can be read: fetch the data set again."
+        )
 
     def _report(self, row: int, error: Exception) -> None:
         path, reason = self.path(row), str(error) or type(error).__name__

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from generation.errors import DatasetError
+from generation.errors import DatasetError, NoHeldOutError
 from generation.presets import Image
 
 IDX_FILES = {
@@ -34,8 +34,11 @@ def read_idx_split(folder: Path, image: Image, split: str) -> tuple[np.ndarray, 
         (N, 1, size, size) uint8 images and (N,) uint8 labels.
 
     Raises:
+        NoHeldOutError: the test split's files are missing.
         DatasetError: a file is missing or broken, or the images are not of the preset's size and channels.
     """
+    if split == "test" and not any(_candidate(folder, name) for name in IDX_FILES[split]):
+        raise NoHeldOutError(f"{folder} has no {IDX_FILES[split][0]}.gz: name held-out images with --validation.")
     images_path, labels_path = (_find(folder, name) for name in IDX_FILES[split])
     images, labels = _read_idx(images_path, 3), _read_idx(labels_path, 1)
     if len(images) != len(labels):

@@ -12,7 +12,7 @@ from generation.datasets.cifar import find_cifar, read_cifar_names, read_cifar_s
 from generation.datasets.folders import ImageFiles, OnCorrupt, check_form, class_folders, list_files, split_files
 from generation.datasets.idx import is_idx, read_idx_split
 from generation.datasets.images import LabelledImages, Split
-from generation.errors import DatasetError
+from generation.errors import DatasetError, NoHeldOutError
 from generation.presets import Image
 
 TRAINING = "train"
@@ -59,6 +59,7 @@ def load_dataset(
         the training data's.
 
     Raises:
+        NoHeldOutError: there is nothing held out.
         DatasetError: files are missing or broken, a class is missing, or they are not what the preset describes.
     """
     for given in (folder, *([validation] if validation else [])):
@@ -67,6 +68,8 @@ def load_dataset(
     where = validation if validation and split == "test" else folder
     source = _open(where, image, split, whole=validation is not None, on_corrupt=on_corrupt)
     if not len(source.images):
+        if split == "test":
+            raise NoHeldOutError(f"{source.root} has no images to hold out: name some with --validation.")
         raise DatasetError(f"{source.root} holds no images.")
     names = image.class_names or _training_names(folder) or source.names
     labels = _places(source, image, names)[_checked_labels(source, image)]
@@ -102,7 +105,7 @@ def _class_root(folder: Path, split: Split) -> tuple[Path, bool]:
     names = (TRAINING,) if split == "train" else HELD_OUT
     root = next((folder / name for name in names if (folder / name).is_dir()), None)
     if root is None and split == "test" and (folder / TRAINING).is_dir():
-        raise DatasetError(f"{folder} has {TRAINING}/ but no {HELD_OUT[0]}/: name held-out images with --validation.")
+        raise NoHeldOutError(f"{folder} has {TRAINING}/ but no {HELD_OUT[0]}/: name held-out images with --validation.")
     return (folder, False) if root is None else (root, True)
 
 

@@ -1,6 +1,7 @@
 """What the commands of this room share: options, errors in one line, a good moment to stop."""
 
 import math
+import os
 import signal
 from collections.abc import Callable
 from types import FrameType
@@ -76,7 +77,11 @@ positive.__name__ = "positive number"
 
 
 class Interruption:
-    """Asks to stop at the next good moment: set by the first Ctrl-C or SIGTERM, the second kills as usual."""
+    """Asks to stop at the next good moment: set by the first Ctrl-C or SIGTERM; a second Ctrl-C kills as usual.
+
+    Launchers of several processes pass on the Ctrl-C that the processes have had from the terminal already, and ask
+    them to end besides. Under one, all that follows the first is left unheeded; the launcher kills those that linger.
+    """
 
     def __init__(self) -> None:
         self.asked = False
@@ -92,7 +97,8 @@ class Interruption:
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
         self.asked = True
-        self._restore()
+        if "LOCAL_RANK" not in os.environ:
+            self._restore()
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -1,45 +1,48 @@
 """Training the noise-predicting U-Net: the hybrid loss of Nichol & Dhariwal (2021)."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from generation.diffusion.process import Process
-from generation.training.loop import Metrics, Objective
+from generation.training.loop import Batch
 
 
-def diffusion_objective(process: Process, *, conditional: bool, precision: torch.dtype) -> Objective:
-    """Return the loss of a U-Net on clean images at uniformly drawn timesteps.
+@dataclass(frozen=True)
+class DiffusionObjective:
+    """The loss of a U-Net on noisy images.
 
     With a learned variance it is L_simple + 0.001 L_vlb (Nichol & Dhariwal, 2021, Eq. 16), else L_simple.
 
-    Args:
+    Attributes:
         process: over all training timesteps.
         conditional: whether the network is told the label.
-        precision: of the network's arithmetic: float32, or bfloat16 or float16 by autocast.
-
-    Returns:
-        (network, x_0, label, generator) -> (loss, {"mse": ...}).
     """
 
-    def objective(unet: nn.Module, x_0: Tensor, label: Tensor, generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        step = torch.randint(len(process), (len(x_0),), generator=generator, device=x_0.device)
-        noise = torch.randn(x_0.shape, generator=generator, device=x_0.device)
-        x_t = process.add_noise(x_0, step, noise)
-        with torch.autocast(x_0.device.type, precision, enabled=precision != torch.float32):
-            output = unet(x_t, process.timesteps[step], label if conditional else None)
-        channels = x_0.shape[1]
-        mse = (output[:, :channels] - noise).square().mean()
+    process: Process
+    conditional: bool
+
+    @property
+    def timesteps(self) -> int:
+        """The schedule's length."""
+        return len(self.process)
+
+    def __call__(self, unet: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and, as "mse", the squared error of the noise."""
+        process = self.process
+        x_t = process.add_noise(batch.x_0, batch.step, batch.noise)
+        output = unet(x_t, process.timesteps[batch.step], batch.label if self.conditional else None)
+        channels = batch.x_0.shape[1]
+        mse = (output[:, :channels] - batch.noise).square().mean()
         loss = mse
         if process.learn_sigma:
             # The bound teaches the variance only: the noise prediction is held still.
             held = torch.cat([output[:, :channels].detach(), output[:, channels:]], dim=1)
-            bound = variational_bound(process, held, x_0, x_t, step).mean()
+            bound = variational_bound(process, held, batch.x_0, x_t, batch.step).mean()
             loss = mse + bound * len(process) / 1000
-        return loss, {"mse": mse.item()}
-
-    return objective
+        return loss, {"mse": mse}
 
 
 def variational_bound(process: Process, output: Tensor, x_0: Tensor, x_t: Tensor, step: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from generation.datasets import load_dataset
 from generation.datasets.augmentation import Augmentation, Draws, augment, draw_augmentation
 from generation.guidance.classifier import build_classifier
 from generation.presets import Preset
-from generation.training.loop import Recipe, Trainer
+from generation.training.acceleration import build_accelerator
+from generation.training.loop import Batch, Recipe, Trainer
 
 ALL = Augmentation(random_crop=True, random_flip=True)
 
@@ -85,16 +86,20 @@ def test_the_trainer_augments_as_its_recipe_says(tiny: Preset, data: Path) -> No
     images = load_dataset(data, tiny.image, "train")
     seen: dict[Augmentation, torch.Tensor] = {}
 
-    def look(network: torch.nn.Module, x_0: torch.Tensor, *_: object) -> tuple[torch.Tensor, dict[str, float]]:
-        seen[augmentation] = x_0
-        return next(network.parameters()).sum(), {}
+    @dataclasses.dataclass
+    class Look:
+        augmentation: Augmentation
+        timesteps: int = 1
 
-    recipe = Recipe(1, 24, 1e-3, None, 0.0, None, 0)
+        def __call__(self, network: torch.nn.Module, batch: Batch, /) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+            seen[self.augmentation] = batch.x_0
+            return next(network.parameters()).sum(), {}
+
     for augmentation in (Augmentation(), Augmentation(random_flip=True)):
-        trainer = Trainer(
-            build_classifier(tiny), dataclasses.replace(recipe, augmentation=augmentation), torch.device("cpu")
+        recipe = Recipe(1, 24, 1e-3, None, 0.0, None, 0, augmentation)
+        Trainer(build_classifier(tiny), recipe, build_accelerator("cpu")).run(
+            images, Look(augmentation), lambda *_: True
         )
-        trainer.run(images, look, lambda *_: True)
     plain, flipped = seen.values()
     flips = draw_augmentation(Augmentation(random_flip=True), 0, 0, 24, 8).flips
     for row, flip in enumerate(flips):

@@ -12,7 +12,13 @@ from generation.management.training import recipe_from
 from generation.presets import Attack, ClassifierTraining, DiffusionTraining, load_preset
 
 NOTHING: dict[str, Any] = {"threat_model": None, "epsilon": None, "attack_steps": None, "step_size": None}
-UNCHANGED: dict[str, Any] = {"iterations": None, "batch_size": None, "learning_rate": None, "seed": 0}
+UNCHANGED: dict[str, Any] = {
+    "iterations": None,
+    "batch_size": None,
+    "learning_rate": None,
+    "seed": 0,
+    "accumulation_steps": 1,
+}
 
 
 def test_imagenets_classifier_is_trained_as_in_section_5_1() -> None:

@@ -23,10 +23,12 @@ from generation.diffusion.schedule import build_schedule
 from generation.errors import GenerationError
 from generation.guidance.classifier import build_classifier
 from generation.presets import Preset
-from generation.training.classifier import classifier_objective
+from generation.training.acceleration import build_accelerator
+from generation.training.batches import batch_indices
+from generation.training.classifier import ClassifierObjective
 from generation.training.diffusion import variational_bound
 from generation.training.evaluation import timestep_buckets
-from generation.training.loop import Recipe, Trainer, TrainingDivergedError, batch_indices
+from generation.training.loop import Batch, Recipe, Trainer, TrainingDivergedError
 
 RECIPE = Recipe(6, 8, 1e-3, 6, 0.0, None, 0)
 
@@ -50,6 +52,17 @@ def test_every_epoch_takes_every_image_once(batch_size: int, seed: int) -> None:
 
 def test_epochs_come_in_different_orders() -> None:
     assert batch_indices(0, 0, 100, 100).tolist() != batch_indices(0, 1, 100, 100).tolist()
+
+
+@dataclasses.dataclass
+class Pull:
+    """A loss that is the first weights' sum times a number."""
+
+    factor: float
+    timesteps: int = 10
+
+    def __call__(self, network: nn.Module, batch: Batch, /) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.factor * next(network.parameters()).sum(), {}
 
 
 def train(kind: str, preset: Path, data: Path, output: Path, **options: Any) -> None:
@@ -104,11 +117,11 @@ def test_a_training_leaves_a_checkpoint_that_loads_and_says_what_it_is(
 def test_a_classifier_learns(tiny: Preset, data: Path) -> None:
     images = load_dataset(data, tiny.image, "train")
     process = Process(build_schedule(tiny.schedule), learn_sigma=False)
-    objective = classifier_objective(process, attack_settings=None, precision=torch.float32)
+    objective = ClassifierObjective(process, attack_settings=None)
     torch.manual_seed(0)
     recipe = dataclasses.replace(RECIPE, iterations=40, anneal_iterations=None, batch_size=24)
     losses: list[float] = []
-    trainer = Trainer(build_classifier(tiny), recipe, torch.device("cpu"))
+    trainer = Trainer(build_classifier(tiny), recipe, build_accelerator("cpu"))
     trainer.run(images, objective, lambda _, metrics: not losses.append(metrics["loss"]))  # type: ignore[func-returns-value]
     # Untrained, three classes cost log 3.
     assert losses[0] == pytest.approx(math.log(3), abs=0.2)
@@ -118,30 +131,20 @@ def test_a_classifier_learns(tiny: Preset, data: Path) -> None:
 def test_the_average_starts_short_and_follows_the_weights(tiny: Preset, data: Path) -> None:
     images = load_dataset(data, tiny.image, "train")
 
-    def drift(
-        network: nn.Module, x_0: Tensor, label: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, float]]:
-        return -next(network.parameters()).sum(), {}
-
     layer = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(layer.weight)
     recipe = dataclasses.replace(RECIPE, iterations=2, learning_rate=1.0, anneal_iterations=None, ema_rate=0.9999)
-    trainer = Trainer(layer, recipe, torch.device("cpu"))
-    trainer.run(images, drift, lambda *_: True)
+    trainer = Trainer(layer, recipe, build_accelerator("cpu"))
+    trainer.run(images, Pull(-1.0), lambda *_: True)
     # AdamW moves the weight to 1, then 2. The rates are 2/11 and 3/12: 9/11, then 9/11 / 4 + 3/4 * 2.
     assert layer.weight.item() == pytest.approx(2, rel=1e-4)
     assert trainer.average["weight"].item() == pytest.approx(9 / 44 + 1.5, rel=1e-4)
 
 
 def test_a_loss_that_is_no_number_stops_the_training(tiny: Preset, data: Path) -> None:
-    def explode(
-        network: nn.Module, x_0: Tensor, label: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, float]]:
-        return next(network.parameters()).sum() * float("nan"), {}
-
-    trainer = Trainer(build_classifier(tiny), RECIPE, torch.device("cpu"))
+    trainer = Trainer(build_classifier(tiny), RECIPE, build_accelerator("cpu"))
     with pytest.raises(TrainingDivergedError, match="nan at iteration 0"):
-        trainer.run(load_dataset(data, tiny.image, "train"), explode, lambda *_: True)
+        trainer.run(load_dataset(data, tiny.image, "train"), Pull(float("nan")), lambda *_: True)
 
 
 def test_the_bound_is_zero_bits_where_the_prediction_is_the_posterior(tiny: Preset) -> None:
@@ -239,13 +242,13 @@ def test_a_training_begins_from_a_checkpoints_weights_and_says_so(
 def test_a_training_on_class_folders_skips_corrupt_images_only_on_request(
     tiny_path: Path, tiny: Preset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for index, name in enumerate(tiny.image.class_names):
-        (tmp_path / "heap" / name).mkdir(parents=True)
+    for (index, name), split in itertools.product(enumerate(tiny.image.class_names), ("train", "val")):
+        (tmp_path / "heap" / split / name).mkdir(parents=True)
         for number in range(6):
-            Pillow.new("L", (9, 12), 80 * index + number).save(tmp_path / "heap" / name / f"{number}.png")
-    for path in (tmp_path / "heap" / "hat").glob("[0-3].png"):
+            Pillow.new("L", (9, 12), 80 * index + number).save(tmp_path / "heap" / split / name / f"{number}.png")
+    for path in (tmp_path / "heap" / "train" / "hat").glob("[0-3].png"):
         path.write_bytes(b"")
-    with pytest.raises(CommandError, match=r"heap/hat/\d.png cannot be read .* --skip-corrupt"):
+    with pytest.raises(CommandError, match=r"heap/train/hat/\d.png cannot be read .* --skip-corrupt"):
         train("vanilla", tiny_path, tmp_path / "heap", tmp_path / "out")
     train("vanilla", tiny_path, tmp_path / "heap", tmp_path / "out", skip_corrupt=True)
     assert re.search(r"hat/[0-3]\.png is skipped, for it cannot be read", capsys.readouterr().err)
@@ -264,7 +267,7 @@ def test_a_training_does_not_begin_from_another_network(
 def test_fewer_images_of_data_than_labels_do_not_pass_silently(tiny: Preset) -> None:
     images = LabelledImages("none", torch.zeros(0, 1, 8, 8, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64))
     with pytest.raises(GenerationError, match="0 images, fewer than a batch"):
-        Trainer(build_classifier(tiny), RECIPE, torch.device("cpu")).run(images, None, lambda *_: True)  # type: ignore[arg-type]
+        Trainer(build_classifier(tiny), RECIPE, build_accelerator("cpu")).run(images, None, lambda *_: True)  # type: ignore[arg-type]
 
 
 def test_evaluate_classifier_prints_each_bucket(

@@ -3,18 +3,18 @@
 import dataclasses
 from typing import Any
 
-import torch
 from django.core.management.base import CommandParser
 
-from generation.devices import choose_device, choose_precision
 from generation.diffusion.process import Process
 from generation.diffusion.schedule import build_schedule
 from generation.errors import PresetError
 from generation.guidance.classifier import build_classifier
 from generation.management.options import GenerationCommand, at_least, positive
-from generation.management.training import add_training, recipe_from, train_with_progress
+from generation.management.training import Training, add_training, recipe_from, train_with_progress
 from generation.presets import Attack, Preset, load_preset
-from generation.training.classifier import classifier_objective
+from generation.training.acceleration import build_accelerator
+from generation.training.classifier import ClassifierObjective
+from generation.training.validation import classifier_validation
 
 # Appendix E: a step is 2.5 times the radius, divided by the number of steps.
 STEP_SHARE = 2.5
@@ -50,15 +50,18 @@ class Command(GenerationCommand):
             attack = attack_from(preset, options)
             preset = dataclasses.replace(preset, attack=attack)
         recipe = recipe_from(preset.training.classifier, preset, "training.classifier", options)
-        device = choose_device(options["device"])
-        objective = classifier_objective(
-            Process(build_schedule(preset.schedule), learn_sigma=False, device=device),
-            attack_settings=attack,
-            precision=choose_precision(options["precision"], device),
+        accelerator = build_accelerator(options["device"], options["precision"])
+        process = Process(build_schedule(preset.schedule), learn_sigma=False, device=accelerator.device)
+        training = Training(
+            kind=options["kind"],
+            preset=preset,
+            recipe=recipe,
+            build=build_classifier,
+            objective=ClassifierObjective(process, attack),
+            # A vanilla classifier is attacked too, where the preset says how: by what the robust one trains against.
+            validation=classifier_validation(process, attack or preset.attack),
         )
-        torch.manual_seed(recipe.seed)
-        network = build_classifier(preset)
-        self.stdout.write(train_with_progress(options["kind"], preset, network, recipe, objective, options))
+        train_with_progress(training, accelerator, options, self.stdout.write)
 
 
 def attack_from(preset: Preset, options: dict[str, Any]) -> Attack:

@@ -2,17 +2,17 @@
 
 from typing import Any
 
-import torch
 from django.core.management.base import CommandParser
 
-from generation.devices import choose_device, choose_precision
 from generation.diffusion.process import Process
 from generation.diffusion.schedule import build_schedule
 from generation.diffusion.unet import build_unet
 from generation.management.options import GenerationCommand
-from generation.management.training import add_training, recipe_from, train_with_progress
+from generation.management.training import Training, add_training, recipe_from, train_with_progress
 from generation.presets import load_preset
-from generation.training.diffusion import diffusion_objective
+from generation.training.acceleration import build_accelerator
+from generation.training.diffusion import DiffusionObjective
+from generation.training.validation import diffusion_validation
 
 
 class Command(GenerationCommand):
@@ -28,13 +28,17 @@ class Command(GenerationCommand):
         """Train."""
         preset = load_preset(options["preset"])
         recipe = recipe_from(preset.training.diffusion, preset, "training.diffusion", options)
-        device = choose_device(options["device"])
-        schedule = build_schedule(preset.schedule)
-        objective = diffusion_objective(
-            Process(schedule, learn_sigma=preset.diffusion.learn_sigma, device=device),
-            conditional=preset.diffusion.class_conditional,
-            precision=choose_precision(options["precision"], device),
+        accelerator = build_accelerator(options["device"], options["precision"])
+        process = Process(
+            build_schedule(preset.schedule), learn_sigma=preset.diffusion.learn_sigma, device=accelerator.device
         )
-        torch.manual_seed(recipe.seed)
-        line = train_with_progress("diffusion", preset, build_unet(preset), recipe, objective, options)
-        self.stdout.write(line)
+        objective = DiffusionObjective(process, conditional=preset.diffusion.class_conditional)
+        training = Training(
+            kind="diffusion",
+            preset=preset,
+            recipe=recipe,
+            build=build_unet,
+            objective=objective,
+            validation=diffusion_validation(objective),
+        )
+        train_with_progress(training, accelerator, options, self.stdout.write)
