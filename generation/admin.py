@@ -1,8 +1,12 @@
 """What staff see of the generation runs; commands write them, the admin only shows them."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
 
 from generation.models import GeneratedImage, GenerationRun
 
@@ -27,9 +31,11 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in t
 class GenerationRunAdmin(ReadOnlyAdmin):
     """The arms of the named sets of pairs."""
 
-    list_display = ("name", "arm", "preset", "image_count", "created_at", "completed_at")
+    list_display = ("name", "arm", "preset", "image_count", "code", "created_at", "completed_at")
     list_filter = ("arm", "preset")
     search_fields = ("name",)
+    fields = ("name", "arm", "preset", "directory", "created_at", "completed_at", "decided_by", "made_by")
+    readonly_fields = ("decided_by", "made_by")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[GenerationRun]:
         """Return the runs with their numbers of images."""
@@ -41,6 +47,47 @@ class GenerationRunAdmin(ReadOnlyAdmin):
         """Return how many images the run has."""
         count: int = run.image_count  # type: ignore[attr-defined]  # annotated above
         return count
+
+    @admin.display(description="code")
+    def code(self, run: GenerationRun) -> str:
+        """Return which code made the images, the last session's first."""
+        return ", ".join(dict.fromkeys(_code(session["code"]) for session in reversed(run.sessions)))
+
+    @admin.display(description="what decided the pixels")
+    def decided_by(self, run: GenerationRun) -> str:
+        """Return the settings as a table."""
+        return _table(run.settings)
+
+    @admin.display(description="who made them, and when")
+    def made_by(self, run: GenerationRun) -> str:
+        """Return each session as a table."""
+        return format_html_join("", "{}", ((_table(session),) for session in run.sessions)) or "not recorded"
+
+
+def _code(code: dict[str, Any]) -> str:
+    """Return `0.1.0 (1a2b3c4d5e, changed)`: the version, git's revision and whether files differed from it."""
+    if not code["revision"]:
+        return str(code["version"])
+    return f"{code['version']} ({code['revision'][:10]}{', changed' if code['dirty'] else ''})"
+
+
+def _table(values: dict[str, Any]) -> str:
+    """Return nested values as a table of dotted names and texts."""
+    rows = format_html_join("", "<tr><th>{}</th><td>{}</td></tr>", _flat(values))
+    return format_html("<table>{}</table>", rows)
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:  # noqa: ANN401 -- JSON
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _flat(item, f"{name}.{key}" if name else key)
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for number, item in enumerate(value, start=1):
+            yield from _flat(item, f"{name} {number}")
+    elif isinstance(value, list):
+        yield name, ", ".join(str(item) for item in value)
+    else:
+        yield name, "" if value is None else str(value)
 
 
 @admin.register(GeneratedImage)

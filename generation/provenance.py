@@ -42,17 +42,21 @@ def _processor() -> str:
     return next(iter(models), "") or platform.processor() or platform.machine()
 
 
-def describe_code() -> dict[str, Any]:
-    """Return the code's version, git revision, and whether tracked files differ from that; None where git can't say."""
-    version = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    revision = _git("rev-parse", "HEAD") if _git("rev-parse", "--show-toplevel") == str(TOP) else None
-    changed = _git("status", "--porcelain", "--untracked-files=no") if revision else None
+def describe_code(top: Path = TOP) -> dict[str, Any]:
+    """Return the code's version, git revision, and whether tracked files differ from that; None where git can't say.
+
+    Args:
+        top: the project's folder; a repository that it merely lies in is not asked.
+    """
+    version = tomllib.loads((top / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    revision = _git(top, "rev-parse", "HEAD") if _git(top, "rev-parse", "--show-prefix") == "" else None
+    changed = _git(top, "status", "--porcelain", "--untracked-files=no") if revision else None
     return {"version": version, "revision": revision, "dirty": None if changed is None else bool(changed)}
 
 
-def _git(*arguments: str) -> str | None:
+def _git(top: Path, *arguments: str) -> str | None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    command = ["git", "-C", str(TOP), *arguments]
+    command = ["git", "-C", str(top), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)  # noqa: S603
     except (OSError, subprocess.SubprocessError):
@@ -68,14 +72,13 @@ def describe_software() -> dict[str, str]:
     return {"python": platform.python_version(), **versions, "platform": platform.platform()}
 
 
-def begin_session(folder: Path, devices: Sequence[dict[str, Any]]) -> None:
-    """Record among a folder's images that a session begins.
+def new_session(devices: Sequence[dict[str, Any]]) -> Session:
+    """Return the record of a session that begins now.
 
     Args:
-        folder: the run's.
         devices: each process's, as `describe_device` tells it.
     """
-    session = {
+    return {
         "started_at": _now(),
         "finished_at": None,
         "code": describe_code(),
@@ -84,13 +87,22 @@ def begin_session(folder: Path, devices: Sequence[dict[str, Any]]) -> None:
         "software": describe_software(),
         "notes": [],
     }
-    _write(folder, [*read_sessions(folder), session])
+
+
+def finished(session: Session, notes: Sequence[str] = ()) -> Session:
+    """Return the record of a session that ends now, with what was worth noting in it."""
+    return {**session, "finished_at": _now(), "notes": list(notes)}
+
+
+def begin_session(folder: Path, devices: Sequence[dict[str, Any]]) -> None:
+    """Record among a folder's images that a session begins; see `new_session`."""
+    _write(folder, [*read_sessions(folder), new_session(devices)])
 
 
 def end_session(folder: Path, notes: Sequence[str]) -> None:
     """Record that the last session came to the end, and what was worth noting in it."""
-    *before, last = read_sessions(folder)
-    _write(folder, [*before, {**last, "finished_at": _now(), "notes": list(notes)}])
+    sessions = read_sessions(folder)
+    _write(folder, [*sessions[:-1], *(finished(session, notes) for session in sessions[-1:])])
 
 
 def read_sessions(folder: Path) -> list[Session]:
