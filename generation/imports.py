@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from django.db import transaction
 from django.utils import timezone
 
@@ -12,6 +13,7 @@ from generation.checkpoints import sha256_of
 from generation.errors import DatasetError, SettingsError
 from generation.manifests import ImageRecord, NumberedRecord, load_images, read_manifest
 from generation.models import GeneratedImage, GenerationRun
+from generation.provenance import Session, describe_device, finished, new_session
 from generation.services import check_name
 
 IMPORTED = "imported"
@@ -42,6 +44,7 @@ def import_pairs(
         raise SettingsError(f"The name {name!r} is taken by other pairs: give --name another.")
     if folder.exists():
         raise SettingsError(f"{folder} exists already: give --name another, or move the folder away.")
+    session = new_session([describe_device(torch.device("cpu"))])
     numbered = read_manifest(manifest)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -49,16 +52,18 @@ def import_pairs(
     except OSError as error:
         raise SettingsError(f"{folder} cannot be made ({error}): check the folder above it.") from error
     try:
-        with transaction.atomic():
-            copies = _copy(manifest, numbered, staging, on_image)
-            runs = _enter(manifest, name, folder, copies)
-            staging.chmod(0o755)
-            staging.replace(folder)
+        copies = _copy(manifest, numbered, staging, on_image)
+        staging.chmod(0o755)
+        staging.replace(folder)
     except OSError as error:
         raise DatasetError(f"The copies cannot be written to {folder} ({error}): free space, and try again.") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return runs
+    try:
+        return _enter(manifest, name, folder, copies, finished(session))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _copy(
@@ -77,14 +82,18 @@ def _copy(
     return copies
 
 
-def _enter(manifest: Path, name: str, folder: Path, copies: list[tuple[ImageRecord, str, str]]) -> list[GenerationRun]:
-    settings = {"manifest": str(manifest), "manifest_sha256": sha256_of(manifest)}
+@transaction.atomic
+def _enter(
+    manifest: Path, name: str, folder: Path, copies: list[tuple[ImageRecord, str, str]], session: Session
+) -> list[GenerationRun]:
+    settings = {"manifest": str(manifest.resolve()), "manifest_sha256": sha256_of(manifest)}
     runs = {
         arm: GenerationRun.objects.create(
             name=name,
             arm=arm,
             preset=IMPORTED,
             settings=settings,
+            sessions=[session],
             directory=str(folder.resolve()),
             completed_at=timezone.now(),
         )

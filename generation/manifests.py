@@ -10,10 +10,10 @@ from PIL import Image as PillowImage
 
 from generation.checkpoints import sha256_of, write_atomically
 from generation.errors import DatasetError
+from generation.plain import file_within, plain_image
 
 COLUMNS = ("pair", "class_index", "class_name", "seed", "arm", "file", "sha256")
-# What Pillow turns into grey or colour without a choice that somebody would have to make.
-GREY_MODES, COLOUR_MODES = {"1", "L"}, {"RGB", "P", "CMYK", "YCbCr"}
+LONGEST_ARM, LONGEST_CLASS_NAME = 40, 200  # what a row has room for
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,10 @@ def read_manifest(path: Path) -> list[NumberedRecord]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read ({error}): give a manifest as CSV in UTF-8.") from error
-    records = list(_parse(path, text))
+    try:
+        records = list(_parse(path, text))
+    except csv.Error as error:
+        raise DatasetError(f"{path} is no CSV that can be read ({error}): check its quotes.") from error
     if not records:
         raise DatasetError(f"{path} lists no images: it needs a line for each image of each arm.")
     _check_pairs(path, records)
@@ -75,6 +78,8 @@ def read_manifest(path: Path) -> list[NumberedRecord]:
 def _parse(path: Path, text: str) -> Iterator[NumberedRecord]:
     reader = csv.reader(io.StringIO(text, newline=""))
     header = [name.strip() for name in next(reader, [])]
+    if twice := [name for name in COLUMNS if header.count(name) > 1]:
+        raise DatasetError(f"{path}, line 1: two columns are named {twice[0]}; name each once.")
     if missing := [name for name in COLUMNS if name not in header]:
         raise DatasetError(f"{path}, line 1: no column {', '.join(missing)}; the header is {','.join(COLUMNS)}.")
     line = reader.line_num + 1
@@ -101,6 +106,9 @@ def _record(path: Path, line: int, row: dict[str, str]) -> ImageRecord:
             raise DatasetError(f"{path}, line {line}: {name} is empty.")
     if not all(character.isascii() and (character.isalnum() or character in "-_") for character in row["arm"]):
         raise DatasetError(f"{path}, line {line}: arm is {row['arm']!r}; use letters, digits, - and _.")
+    for name, longest in (("arm", LONGEST_ARM), ("class_name", LONGEST_CLASS_NAME)):
+        if len(row[name]) > longest:
+            raise DatasetError(f"{path}, line {line}: {name} has {len(row[name])} characters, {longest} at most.")
     return ImageRecord(
         **numbers, class_name=row["class_name"], arm=row["arm"], file=row["file"], sha256=row["sha256"].lower()
     )
@@ -109,6 +117,8 @@ def _record(path: Path, line: int, row: dict[str, str]) -> ImageRecord:
 def _check_pairs(path: Path, records: Sequence[NumberedRecord]) -> None:
     """Refuse a pair that lists an arm twice, lacks one, or is of two classes or seeds."""
     arms = sorted({numbered.record.arm for numbered in records})
+    if len({arm.casefold() for arm in arms}) < len(arms):
+        raise DatasetError(f"{path} has arms whose names differ only by case, of {', '.join(arms)}: rename one.")
     if len(arms) < 2:
         raise DatasetError(f"{path} has one arm only, {arms[0]!r}: pairs need two.")
     pairs: dict[int, dict[str, NumberedRecord]] = {}
@@ -145,10 +155,10 @@ def load_images(path: Path, records: Sequence[NumberedRecord]) -> Iterator[tuple
         The record and its decoded image, of mode L or RGB.
 
     Raises:
-        DatasetError: a file is missing, not the one that sha256 tells, no image, transparent, or of another size than
-            its pair's first: with the line's number.
+        DatasetError: a file is missing, not the one that sha256 tells, no image, or of another size than its pair's
+            first: with the line's number.
     """
-    mode = "L" if all(_open(path, numbered).mode in GREY_MODES for numbered in records) else "RGB"
+    mode = "L" if all(_open(path, numbered).mode == "L" for numbered in records) else "RGB"
     sizes: dict[int, tuple[tuple[int, int], int]] = {}
     for numbered in records:
         image = _open(path, numbered)
@@ -162,22 +172,15 @@ def load_images(path: Path, records: Sequence[NumberedRecord]) -> Iterator[tuple
 
 
 def _open(path: Path, numbered: NumberedRecord) -> PillowImage.Image:
+    """Return the image that a line names, upright, opaque and in sRGB: of mode L or RGB."""
     where, record = f"{path}, line {numbered.line}", numbered.record
-    file = (path.parent / record.file).resolve()
-    if not file.is_relative_to(path.parent.resolve()):
-        raise DatasetError(f"{where}: {record.file} lies outside the manifest's folder; put it there.")
-    if not file.is_file():
-        raise DatasetError(f"{where}: no file {record.file} in {path.parent}.")
-    if sha256_of(file) != record.sha256:
-        raise DatasetError(f"{where}: {record.file} is not the file that sha256 tells; make the manifest anew.")
     try:
-        with PillowImage.open(file) as image:
-            image.load()
-            plain = image.copy()
-    except (OSError, SyntaxError, PillowImage.DecompressionBombError) as error:
-        raise DatasetError(f"{where}: {record.file} is no image that can be read ({error}).") from error
-    if plain.mode not in GREY_MODES | COLOUR_MODES or "transparency" in plain.info:
-        raise DatasetError(
-            f"{where}: {record.file} is transparent or of mode {plain.mode}; save it as 8-bit RGB or grey."
-        )
-    return plain
+        file = file_within(path.parent, record.file)
+        if file is not None and sha256_of(file) != record.sha256:
+            raise DatasetError("is not the file that sha256 tells; make the manifest anew.")
+        image = plain_image(file) if file is not None else None
+    except DatasetError as error:
+        raise DatasetError(f"{where}: {record.file} {error}") from error
+    if image is None:
+        raise DatasetError(f"{where}: no file {record.file} in {path.parent}.")
+    return image
