@@ -16,7 +16,7 @@ BLOCK = 2048
 """Rows and columns of a block of distances: 16 MiB."""
 UNIT = 2.0**-24
 """Half the distance from 1 to the next float32."""
-GATHERED = 1 << 22
+GATHERED = 1 << 18
 """Numbers at once where distances are computed pair by pair."""
 
 
@@ -74,7 +74,7 @@ def pair_distances(first: Points, rows: np.ndarray, second: Points, columns: np.
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         left = first.exact[torch.from_numpy(rows[part])].double()
-        difference = (left - second.exact[torch.from_numpy(columns[part])].double()).cpu().numpy()
+        difference = left.sub_(second.exact[torch.from_numpy(columns[part])]).cpu().numpy()
         result[part] = np.einsum("ij,ij->i", difference, difference)
     return result / first.scale**2
 

@@ -50,11 +50,10 @@ def neighbourhood_metrics(generated: Tensor, reference: Tensor, *, k: int = 3, d
     if generated.shape[1] != reference.shape[1]:
         raise MetricsError(f"The sets have features of {generated.shape[1]} and {reference.shape[1]} dimensions.")
     fake, real = prepare(generated, reference)
-    real_radii = squared_radii(real, (k, density_k))
-    fake_radii = squared_radii(fake, (k,))
+    real_radii, fake_radii = Radii(real, (k, density_k)), Radii(fake, (k,))
     within = _Within(fake, real)
     for rows, columns in blocks(fake, real):
-        within.take(rows, columns, real_radii, fake_radii[0])
+        within.take(rows, columns, real_radii, fake_radii)
     return Neighbourhoods(
         _share(within.precise, of_generated=True),
         _share(within.recalled, of_generated=False),
@@ -72,6 +71,58 @@ def expected_coverage(generated: int, reference: int, k: int = 5) -> float:
     return 1 - comb(reference - 1, k) / comb(reference - 1 + generated, k)
 
 
+class Radii:
+    """The squared distances from each point to its k-th nearest others, for some k; exact where that is asked for.
+
+    In units of `points.near`.
+
+    Attributes:
+        near: (ks, N) float32, off by at most `bound`.
+        bound: (N,) float32.
+    """
+
+    def __init__(self, points: Points, ks: Sequence[int]) -> None:
+        """Find each point's nearest others.
+
+        Raises:
+            MetricsError: There are not k others.
+        """
+        count, most = len(points), max(ks)
+        if count <= most:
+            raise MetricsError(
+                f"The {most}. nearest neighbour needs more than {most} images, this set has {count}: give more, or "
+                "ask for a smaller k."
+            )
+        self._points, self._ranks = points, [k - 1 for k in ks]
+        distances, self._candidates, self.bound = _candidates(points, min(most + SPARE, count - 1))
+        self.near = distances.T[self._ranks]
+        # Beyond the last candidate there may be others, less far than it by the error of either product.
+        self._complete_to = (distances[:, -1] - self.bound).double().cpu().numpy()
+        self._exact = np.full((len(ks), count), np.nan)
+
+    def exact(self, place: int, rows: np.ndarray) -> np.ndarray:
+        """Return the exact squared radii of some points for the place-th k, float64."""
+        missing = np.unique(rows[np.isnan(self._exact[place, rows])])
+        if len(missing):
+            self._exact[:, missing] = self._sorted(missing)[:, self._ranks].T
+        return self._exact[place, rows]
+
+    def _sorted(self, rows: np.ndarray) -> np.ndarray:
+        """Return the exact squared distances of these points to their candidates, ascending."""
+        count, width = len(self._points), self._candidates.shape[1]
+        others = self._candidates[rows]
+        flat = pair_distances(self._points, np.repeat(rows, width), self._points, others.ravel())
+        result = np.sort(flat.reshape(len(rows), width), axis=1)
+        last = result[:, max(self._ranks)]
+        # No distance is below 0, and with every other point a candidate none is missing.
+        unsure = (last > self._complete_to[rows]) & (last > 0) & (width < count - 1)
+        for place in np.flatnonzero(unsure):
+            everyone = np.delete(np.arange(count), rows[place])
+            apart = pair_distances(self._points, np.full(count - 1, rows[place]), self._points, everyone)
+            result[place] = np.sort(apart)[:width]
+        return result
+
+
 class _Within:
     """Who lies within whose neighbourhood, gathered block by block."""
 
@@ -83,36 +134,46 @@ class _Within:
         self.recalled = torch.zeros(len(real), dtype=torch.bool, device=device)
         self.covered = torch.zeros(len(real), dtype=torch.bool, device=device)
 
-    def take(self, rows: slice, columns: slice, real_radii: Sequence[np.ndarray], fake_radii: np.ndarray) -> None:
-        distances, row_bound, column_bound = block_distances(self.fake, rows, self.real, columns)
-        for place, radii in enumerate(real_radii):
-            inside = self._inside(distances, row_bound, column_bound, rows, columns, radii[columns][None, :])
-            if place == 0:
-                self.precise[rows] |= inside.any(1)
-            if place == len(real_radii) - 1:
-                self.holders[rows] += inside.sum(1)
-                self.covered[columns] |= inside.any(0)
-        inside = self._inside(distances, row_bound, column_bound, rows, columns, fake_radii[rows][:, None])
-        self.recalled[columns] |= inside.any(0)
+    def take(self, rows: slice, columns: slice, real_radii: Radii, fake_radii: Radii) -> None:
+        """Enter the block of these generated and these reference images."""
+        block = _Block(self.fake, self.real, rows, columns)
+        self.precise[rows] |= block.within_columns(real_radii, 0).any(1)
+        dense = block.within_columns(real_radii, 1)
+        self.holders[rows] += dense.sum(1)
+        self.covered[columns] |= dense.any(0)
+        self.recalled[columns] |= block.within_rows(fake_radii, 0).any(0)
 
-    def _inside(
-        self,
-        distances: Tensor,
-        row_bound: Tensor,
-        column_bound: Tensor,
-        rows: slice,
-        columns: slice,
-        radii: np.ndarray,
-    ) -> Tensor:
-        limit = torch.from_numpy(radii).float().to(distances.device)
-        excess = distances - limit
+
+class _Block:
+    """A block of distances, compared with radii."""
+
+    def __init__(self, first: Points, second: Points, rows: slice, columns: slice) -> None:
+        self.first, self.second, self.rows, self.columns = first, second, rows, columns
+        self.distances, self.row_bound, self.column_bound = block_distances(first, rows, second, columns)
+
+    def within_columns(self, radii: Radii, place: int) -> Tensor:
+        """Tell which rows lie within which columns' radii; (rows, columns)."""
+        limit, slack = radii.near[place, self.columns], radii.bound[self.columns] + self.column_bound
+        excess = self.distances - limit
         inside = excess <= 0
-        doubtful = excess.abs_().sub_(row_bound[:, None]) <= column_bound[None, :]
-        if bool(doubtful.any()):
-            at = doubtful.nonzero().cpu().numpy()
-            exact = pair_distances(self.fake, at[:, 0] + rows.start, self.real, at[:, 1] + columns.start)
-            wanted = np.broadcast_to(radii, tuple(distances.shape))[at[:, 0], at[:, 1]]
-            inside[doubtful] = torch.from_numpy(exact <= wanted).to(inside.device)
+        doubtful = (excess.abs_().sub_(self.row_bound[:, None]) <= slack).nonzero().cpu().numpy()
+        return self._settled(inside, doubtful, radii, place, doubtful[:, 1] + self.columns.start)
+
+    def within_rows(self, radii: Radii, place: int) -> Tensor:
+        """Tell which columns lie within which rows' radii; (rows, columns)."""
+        limit, slack = radii.near[place, self.rows, None], (radii.bound[self.rows] + self.row_bound)[:, None]
+        excess = self.distances - limit
+        inside = excess <= 0
+        doubtful = (excess.abs_().sub_(self.column_bound) <= slack).nonzero().cpu().numpy()
+        return self._settled(inside, doubtful, radii, place, doubtful[:, 0] + self.rows.start)
+
+    def _settled(self, inside: Tensor, doubtful: np.ndarray, radii: Radii, place: int, owners: np.ndarray) -> Tensor:
+        """Decide the doubtful pairs, whose radii are the owners', exactly."""
+        if len(doubtful):
+            rows, columns = doubtful[:, 0], doubtful[:, 1]
+            exact = pair_distances(self.first, rows + self.rows.start, self.second, columns + self.columns.start)
+            verdict = torch.from_numpy(exact <= radii.exact(place, owners))
+            inside[torch.from_numpy(rows), torch.from_numpy(columns)] = verdict.to(inside.device)
         return inside
 
 
@@ -122,37 +183,13 @@ def _share(values: Tensor, *, of_generated: bool) -> Estimate:
     return Estimate(value, influence, None) if of_generated else Estimate(value, None, influence)
 
 
-def squared_radii(points: Points, ks: Sequence[int]) -> list[np.ndarray]:
-    """Return, for each k, the squared distance from each point to its k-th nearest other; (N,) float64.
-
-    In units of `points.near`.
-
-    Raises:
-        MetricsError: There are not k others.
-    """
-    count, most = len(points), max(ks)
-    if count <= most:
-        raise MetricsError(
-            f"The {most}. nearest neighbour needs more than {most} images, this set has {count}: give more, or ask for "
-            "a smaller k."
-        )
-    candidates, reached = _candidates(points, min(most + SPARE, count - 1))
-    width = candidates.shape[1]
-    exact = pair_distances(points, np.repeat(np.arange(count), width), points, candidates.ravel())
-    exact = np.sort(exact.reshape(count, width), axis=1)
-    if width < count - 1:
-        # Beyond `reached` there may be others; up to it every neighbour is a candidate. No distance is below 0.
-        unsure = (exact[:, most - 1] > reached) & (exact[:, most - 1] > 0)
-        for row in np.flatnonzero(unsure):
-            others = np.delete(np.arange(count), row)
-            exact[row] = np.sort(pair_distances(points, np.full(count - 1, row), points, others))[:width]
-    return [exact[:, k - 1] for k in ks]
-
-
-def _candidates(points: Points, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return each point's nearest others by float32, (N, width), and the squared distance that is sure to be complete.
+def _candidates(points: Points, width: int) -> tuple[Tensor, np.ndarray, Tensor]:
+    """Return each point's nearest others by float32, ascending, and the bound of the distances' error.
 
     Each block off the diagonal serves its rows and its columns.
+
+    Returns:
+        Squared distances (N, width); the others' indices (N, width); (N,).
     """
     count, device = len(points), points.near.device
     best = torch.full((count, width), torch.inf, device=device)
@@ -176,6 +213,4 @@ def _candidates(points: Points, width: int) -> tuple[np.ndarray, np.ndarray]:
         else:
             enter(distances.T.contiguous(), columns, rows.start)
         enter(distances, rows, columns.start)
-    # Whoever is no candidate is at least as far as the last one, less the error of either product.
-    reached = best[:, -1] - bounds - bounds.max()
-    return index.cpu().numpy(), reached.double().cpu().numpy()
+    return best, index.cpu().numpy(), bounds + bounds.max()
