@@ -47,6 +47,7 @@ def to_dict(report: Report) -> dict[str, Any]:
         "significance": significance,
         "ranking": plain(report.ranking),
         "comparisons": comparisons,
+        "image_metrics": report.image_metrics,
     }
 
 

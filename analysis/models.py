@@ -31,3 +31,18 @@ class Computation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.key}: {self.state}"
+
+
+class StudyMetrics(models.Model):
+    """The last metrics of a study's arms, as compute_metrics printed them, for the report beside the answers."""
+
+    study = models.OneToOneField("survey.Study", on_delete=models.CASCADE, related_name="metrics")
+    result = models.JSONField()
+    computed_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "study metrics"
+        ordering = ["study"]
+
+    def __str__(self) -> str:
+        return f"{self.study}: {self.computed_at:%Y-%m-%d}"

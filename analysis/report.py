@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,6 +72,7 @@ class Report:
         confidence: Of all intervals.
         seed: Of the bootstraps.
         notes: What the reader must know of where the answers come from.
+        image_metrics: What compute_metrics stored of the arms' images; None where nothing was measured.
     """
 
     title: str
@@ -83,6 +85,7 @@ class Report:
     confidence: float
     seed: int
     notes: tuple[str, ...] = ()
+    image_metrics: dict[str, Any] | None = None
 
     @property
     def answers(self) -> int:

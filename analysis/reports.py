@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from django.urls import reverse
@@ -12,7 +13,7 @@ from analysis.frames import pair_names, responses
 from analysis.preference import THRESHOLDS
 from analysis.report import Progress, Report, build_report
 from analysis.sections import FOREST_PAIRS, Thumbnails, ends
-from analysis.selectors import results_withheld
+from analysis.selectors import results_withheld, stored_metrics
 from survey.errors import UnreadableImage
 from survey.images import plain_png
 from survey.models import Pair, Response, Study, Trial
@@ -36,7 +37,7 @@ def study_report(
     if not simulated and (reason := results_withheld(study)):
         raise AnswersError(reason)
     frame = responses(study, simulated=simulated, every_kind=True)
-    return build_report(
+    report = build_report(
         frame,
         thresholds=thresholds,
         confidence=confidence,
@@ -45,6 +46,7 @@ def study_report(
         notes=_notes(study, answered=ordinary(frame)["pair"].nunique(), simulated=simulated),
         progress=progress,
     )
+    return replace(report, image_metrics=stored_metrics(study))
 
 
 def _notes(study: Study, *, answered: int, simulated: bool) -> Sequence[str]:

@@ -14,6 +14,7 @@ from analysis.clustered import ClusteredShare
 from analysis.comparison import Comparison, PairCounts
 from analysis.heterogeneity import ASSUMES as DIFFERENCES_ASSUME
 from analysis.heterogeneity import Shrunken
+from analysis.image_metrics import metrics_context
 from analysis.preference import parse_thresholds, percent_text, threshold_table
 from analysis.ranking import Worths
 from analysis.report import ANSWERS_ASSUME, RANKING_ASSUMES, THRESHOLDS_ASSUME, Report
@@ -52,6 +53,7 @@ def context(report: Report, thumbnails: Thumbnails) -> dict[str, Any]:
         "comparisons": [_comparison(comparison, thumbnails) for comparison in report.comparisons],
         "several": len(report.comparisons) > 1,
         "ranking": _ranking(report),
+        "image_metrics": metrics_context(report.image_metrics),
         "no_answers": NO_ANSWERS,
         "answers_assume": ANSWERS_ASSUME,
         "thresholds_assume": (*THRESHOLDS_ASSUME, *INTERVALS_ASSUME),

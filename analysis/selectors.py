@@ -1,8 +1,10 @@
 """What the report's pages read from the database. No pandas here: web workers stay small."""
 
+from typing import Any
+
 from django.db.models import Count, Max, Q, QuerySet
 
-from analysis.models import Computation
+from analysis.models import Computation, StudyMetrics
 from survey.models import Pair, Response, Revision, Study, Trial
 
 FORMAT = 2
@@ -32,8 +34,16 @@ def report_source(study: Study) -> str:
     answers = Response.objects.filter(trial__rater__study=study).aggregate(count=Count("pk"), last=Max("answered_at"))
     last = answers["last"].isoformat() if answers["last"] else "never"
     revised = Revision.objects.filter(response__trial__rater__study=study).count()
+    measured = StudyMetrics.objects.filter(study=study).values_list("computed_at", flat=True).first()
+    last += f" {measured.isoformat()}" if measured else ""
     counts = f"{study.pairs.count()} {answers['count']} {revised}"
     return f"{FORMAT} {study.pk} {study.status} {counts} {last} {study.title}"[:200]
+
+
+def stored_metrics(study: Study) -> dict[str, Any] | None:
+    """Return what compute_metrics stored of the study's arms, if anything."""
+    found = StudyMetrics.objects.filter(study=study).first()
+    return found.result if found else None
 
 
 def results_withheld(study: Study) -> str:

@@ -1,16 +1,18 @@
 """Everything that writes computations: claim one, tell how it goes, store what came of it."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
+from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from analysis.models import Computation
+from analysis.models import Computation, StudyMetrics
+from survey.models import Study
 
 BEAT_S = 5.0
 DEAD_AFTER = timedelta(seconds=60)
@@ -42,6 +44,11 @@ def request_computation(*, key: str, source: str, command: Sequence[str]) -> Com
     import_string(settings.SAMESEED_LAUNCHER)(command)
     computation.refresh_from_db()
     return computation
+
+
+def store_metrics(*, study: Study, result: Mapping[str, Any]) -> None:
+    """Store what was measured of the study's arms, in place of what was there."""
+    StudyMetrics.objects.update_or_create(study=study, defaults={"result": result, "computed_at": timezone.now()})
 
 
 def record_progress(*, key: str, progress: float, stage: str) -> None:

@@ -9,9 +9,11 @@ from django.core.management.base import CommandParser
 from tqdm import tqdm
 
 from analysis.metrics.features import BATCH_SIZE, Extractor, load_extractor
+from analysis.metrics.images import ImageFolder, image_files
 from analysis.metrics.protocols import NATIVE, PROTOCOLS
 from generation.devices import choose_device, choose_precision
 from generation.management.options import add_computing, at_least
+from survey.models import Arm
 
 
 def add_features(parser: CommandParser) -> None:
@@ -43,6 +45,17 @@ def chosen_extractor(options: dict[str, Any]) -> Extractor:
         device=device,
         precision=choose_precision(options["precision"], device),
     )
+
+
+def arm_images(arm: Arm) -> ImageFolder:
+    """Return the images of an arm's whole run, named by their pairs.
+
+    Raises:
+        MetricsError: One is missing or unreadable, or they differ in form.
+    """
+    images = list(arm.run.images.select_related("run").order_by("pair_index"))
+    names = tuple(str(image.pair_index) for image in images)
+    return image_files(Path(arm.run.directory) / arm.name, tuple(image.path for image in images), names)
 
 
 @contextmanager

@@ -27,20 +27,17 @@ class ImageFolder:
         files: their paths.
         size: height and width, pixels.
         channels: 1 or 3.
+        names: what pairs this set's images with those of another set.
     """
 
     path: Path
     files: tuple[Path, ...]
     size: tuple[int, int]
     channels: int
+    names: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.files)
-
-    @property
-    def names(self) -> tuple[str, ...] | None:
-        """What pairs this set's images with those of another set."""
-        return tuple(file.relative_to(self.path).with_suffix("").as_posix() for file in self.files)
 
     def read(self, index: int) -> Array:
         """Return an image, (H, W, C) uint8.
@@ -126,6 +123,20 @@ def check_alike(generated: ImageSet, reference: ImageSet) -> str:
 
 def _open_folder(path: Path) -> ImageFolder:
     files = _image_files(path)
+    return image_files(path, files, tuple(file.relative_to(path).with_suffix("").as_posix() for file in files))
+
+
+def image_files(path: Path, files: tuple[Path, ...], names: tuple[str, ...]) -> ImageFolder:
+    """Return files as a set.
+
+    Args:
+        path: what messages call the set.
+        files: the images.
+        names: theirs, which pair them with another set's.
+
+    Raises:
+        MetricsError: There are none, or they differ in size or colour, or one is unreadable, or not of 8 bits.
+    """
     first: tuple[tuple[int, int], int] | None = None
     for file in files:
         form = _form(file)
@@ -140,7 +151,7 @@ def _open_folder(path: Path) -> ImageFolder:
             )
     if first is None:
         raise MetricsError(f"{path} holds no images ({', '.join(sorted(SUFFIXES))}): check the path.")
-    return ImageFolder(path, files, *first)
+    return ImageFolder(path, files, *first, names)
 
 
 def _image_files(path: Path) -> tuple[Path, ...]:

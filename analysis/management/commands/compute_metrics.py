@@ -7,17 +7,22 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from analysis.files import write_files
-from analysis.management.measuring import add_features, chosen_extractor, progress
+from analysis.management.lookup import find_study
+from analysis.management.measuring import add_features, arm_images, chosen_extractor, progress
 from analysis.metrics.curves import draw_curves
 from analysis.metrics.errors import MetricsError
 from analysis.metrics.evaluation import METRICS, Settings, evaluate
 from analysis.metrics.features import Extractor, extract
-from analysis.metrics.images import check_alike, open_images
+from analysis.metrics.images import ImageSet, check_alike, open_images
 from analysis.metrics.references import Reference, load_reference, reference_images
 from analysis.metrics.results import Arm, to_dict
 from analysis.metrics.tables import latex_table
+from analysis.services import store_metrics
 from analysis.significance import parse_confidence
 from generation.management.options import GenerationCommand, at_least
+
+# An arm's name, its value in a sweep, and its images.
+Place = tuple[str, float | None, ImageSet]
 
 
 class Command(GenerationCommand):
@@ -34,10 +39,10 @@ class Command(GenerationCommand):
         parser.add_argument(
             "--generated",
             nargs="+",
-            required=True,
             metavar="[NAME=]PATH",
             help="the arms; with --sweep the name is ARM@VALUE. Without a name the path's own is taken",
         )
+        parser.add_argument("--study", metavar="SLUG", help="measure a study's arms, and keep it for the report")
         parser.add_argument("--reference", type=Path, required=True, metavar="PATH", help="what to compare with")
         add_features(parser)
         parser.add_argument("--metrics", default=",".join(METRICS), help="(default: %(default)s)")
@@ -57,12 +62,11 @@ class Command(GenerationCommand):
         axis = options["sweep"]
         if options["plot"] and not axis:
             raise MetricsError("--plot draws a sweep's curves: say what it goes over with --sweep AXIS.")
-        places = [_parse_arm(text, swept=axis is not None) for text in options["generated"]]
+        places = self._places(options, swept=axis is not None)
         _check_names(places)
         extractor = chosen_extractor(options)
         compared_with = reference_images(options["reference"])
-        for name, _, path in places:
-            images = open_images(path)
+        for name, _, images in places:
             extractor.check(images)
             if compared_with and (warning := check_alike(images, compared_with)):
                 self.stderr.write(self.style.WARNING(f"{name}: {warning}"))
@@ -74,6 +78,8 @@ class Command(GenerationCommand):
             self._measure(place, reference, extractor, settings, batch_size=options["batch_size"]) for place in places
         ]
         result = to_dict(arms, reference, extractor, settings, confidence=confidence)
+        if options["study"]:
+            store_metrics(study=find_study(options["study"]), result=result)
         text = json.dumps(result, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
         _write(options["output"], text)
         _write(options["latex"], latex_table(result, axis))
@@ -81,23 +87,32 @@ class Command(GenerationCommand):
             _write(options["plot"], draw_curves(result, axis))
         self.stdout.write(text, ending="")
 
+    def _places(self, options: dict[str, Any], *, swept: bool) -> list[Place]:
+        if bool(options["study"]) == bool(options["generated"]) or (swept and options["study"]):
+            raise MetricsError("Give either --generated PATH ... or --study SLUG, and --sweep with the former only.")
+        if not options["study"]:
+            return [_parse_arm(text, swept=swept) for text in options["generated"]]
+        return [
+            (arm.name, None, arm_images(arm))
+            for arm in find_study(options["study"]).arms.select_related("run").order_by("name")
+        ]
+
     def _measure(
         self,
-        place: tuple[str, float | None, Path],
+        place: Place,
         reference: Reference,
         extractor: Extractor,
         settings: Settings,
         *,
         batch_size: int,
     ) -> Arm:
-        name, value, path = place
-        images = open_images(path)
-        with progress(path, len(images)) as on_batch:
+        name, value, images = place
+        with progress(images.path, len(images)) as on_batch:
             features = extract(images, extractor, batch_size=batch_size, on_batch=on_batch)
         metrics = evaluate(features, reference, extractor, settings)
         for warning in metrics.warnings:
             self.stderr.write(self.style.WARNING(f"{name}: {warning}"))
-        return Arm(name, path, metrics, images.names, value)
+        return Arm(name, images.path, metrics, images.names, value)
 
 
 def _chosen_metrics(text: str) -> tuple[str, ...]:
@@ -115,25 +130,26 @@ def _confidence(text: str) -> float:
         raise MetricsError(str(error)) from error
 
 
-def _parse_arm(text: str, *, swept: bool) -> tuple[str, float | None, Path]:
-    """Return an arm's name, its value in the sweep, and its path."""
+def _parse_arm(text: str, *, swept: bool) -> Place:
+    """Return an arm's name, its value in the sweep, and its images."""
     name, equals, rest = text.partition("=")
     if not equals or "/" in name:
         name, rest = Path(text).resolve().stem if Path(text).suffix == ".npz" else Path(text).resolve().name, text
     if not swept:
-        return name, None, Path(rest)
+        return name, None, open_images(Path(rest))
     arm, at, value = name.rpartition("@")
     try:
         if not at or not arm:
             raise ValueError
-        return arm, float(value), Path(rest)
+        place = float(value)
     except ValueError as error:
         raise MetricsError(
             f"--sweep needs ARM@VALUE=PATH, such as robust@0.5=samples/robust, but {text} names no value."
         ) from error
+    return arm, place, open_images(Path(rest))
 
 
-def _check_names(places: list[tuple[str, float | None, Path]]) -> None:
+def _check_names(places: list[Place]) -> None:
     keys = [place[:2] for place in places]
     for key in keys:
         if keys.count(key) > 1:
