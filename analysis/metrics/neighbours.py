@@ -105,7 +105,8 @@ class Radii:
         missing = np.unique(rows[np.isnan(self._exact[place, rows])])
         if len(missing):
             self._exact[:, missing] = self._sorted(missing)[:, self._ranks].T
-        return self._exact[place, rows]
+        radii: np.ndarray = self._exact[place, rows]
+        return radii
 
     def _sorted(self, rows: np.ndarray) -> np.ndarray:
         """Return the exact squared distances of these points to their candidates, ascending."""
