@@ -31,6 +31,7 @@ def responses(
         shown_to = shown_to.filter(kind=Trial.Kind.ORDINARY)
     columns = {
         "rater_id": "rater_id",
+        "imported_as": "rater__imported_as",
         "pair_id": "pair_id",
         "kind": "kind",
         "first_is_left": "first_is_left",
@@ -46,6 +47,7 @@ def responses(
     shown = pairs.reindex(frame["pair_id"]).reset_index(drop=True)
     first_is_left = frame["first_is_left"].astype(bool)
     rater = ("simulated" if simulated else "r") + frame["rater_id"].astype(str)
+    rater = frame["imported_as"].where(frame["imported_as"] != "", rater)
     answers = frame.assign(
         rater=rater.astype(str),
         pair=shown["pair"].astype(str),

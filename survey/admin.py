@@ -2,14 +2,17 @@
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
-from django.db.models import Count, Q, QuerySet
+from django.contrib import admin, messages
+from django.db.models import Count, F, Q, QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
-from . import services
-from .models import Arm, Pair, Rater, Response, Study, Trial
+from . import admin_pages, services
+from .errors import SurveyError
+from .models import Arm, Exposure, ImageFault, Pair, Peek, Rater, Response, Revision, Study, Trial, Withdrawal
+from .plans import DEFINITION
+from .selectors import plan_of
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin
@@ -40,18 +43,43 @@ class ReadOnlyAdmin(ModelAdmin[Any]):
 
 @admin.register(Study)
 class StudyAdmin(ReadOnlyAdmin):
-    """Studies with their progress; only the title can be edited."""
+    """Studies with their progress. A form of its own makes them and changes drafts; what is frozen is only shown."""
 
-    list_display = ["slug", "title", "status", "link", "pairs", "raters", "finished", "answers", "created_at"]
+    list_display = [
+        "slug",
+        "title",
+        "status",
+        "link",
+        "dashboard",
+        "pairs",
+        "raters",
+        "finished",
+        "answers",
+        "created_at",
+    ]
     list_filter = ["status"]
     search_fields = ["slug", "title"]
-    fields = ["slug", "title", "question", "status", "pairs_per_rater", "raters_per_pair", "created_at"]
-    readonly_fields = ["slug", "question", "status", "pairs_per_rater", "raters_per_pair", "created_at"]
+    fields = ["slug", "status", "plan_sha256", "previous", *DEFINITION, "created_at"]
+    readonly_fields = fields
     actions = ["open_studies", "close_studies"]
 
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Staff with the model's own permission make studies."""
+        return super(ReadOnlyAdmin, self).has_add_permission(request)
+
     def has_change_permission(self, request: HttpRequest, obj: Study | None = None) -> bool:
-        """Staff with the model's own permission may open, close and retitle."""
+        """Staff with the model's own permission may open and close."""
         return super(ReadOnlyAdmin, self).has_change_permission(request, obj)
+
+    def get_urls(self) -> list[URLPattern]:
+        """Put the survey's own pages before the admin's."""
+        view = self.admin_site.admin_view
+        return [
+            path("add/", view(admin_pages.new_study), name="survey_study_add"),
+            path("<int:pk>/draft/", view(admin_pages.change_draft), name="survey_study_draft"),
+            path("<int:pk>/dashboard/", view(admin_pages.dashboard_page), name="survey_study_dashboard"),
+            *super().get_urls(),
+        ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Study]:
         """Count what the list shows, real raters only."""
@@ -59,13 +87,26 @@ class StudyAdmin(ReadOnlyAdmin):
         studies: QuerySet[Study] = super().get_queryset(request)
         return studies.annotate(
             raters_count=Count("raters", filter=real, distinct=True),
-            answers_count=Count("raters__trials__response", filter=real, distinct=True),
+            answers_count=Count(
+                "raters__trials__response", filter=real & Q(raters__trials__kind=Trial.Kind.ORDINARY), distinct=True
+            ),
         )
 
     @admin.display(description="rater's link")
     def link(self, study: Study) -> str:
         """Link to what raters open."""
         return format_html('<a href="{0}">{0}</a>', reverse("survey:landing", args=[study.slug]))
+
+    @admin.display
+    def dashboard(self, study: Study) -> str:
+        """Link to the study's dashboard."""
+        return format_html('<a href="{}">dashboard</a>', reverse("admin:survey_study_dashboard", args=[study.pk]))
+
+    @admin.display(description="frozen plan's sha256")
+    def plan_sha256(self, study: Study) -> str:
+        """Return what the study froze when it opened."""
+        plan = plan_of(study)
+        return f"{plan.sha256} ({plan.frozen_at:%Y-%m-%d %H:%M} UTC)" if plan else "not frozen yet"
 
     @admin.display
     def pairs(self, study: Study) -> int:
@@ -80,9 +121,7 @@ class StudyAdmin(ReadOnlyAdmin):
     @admin.display
     def finished(self, study: Study) -> int:
         """Count the real raters who have answered everything."""
-        unanswered = Q(trials__isnull=False, trials__response__isnull=True)
-        real = study.raters.filter(simulated=False)
-        return real.alias(waiting=Count("trials", filter=unanswered)).filter(waiting=0).count()
+        return study.raters.filter(simulated=False, done__gte=F("planned")).count()
 
     @admin.display(ordering="answers_count")
     def answers(self, study: Any) -> int:  # noqa: ANN401 (annotated)
@@ -93,8 +132,12 @@ class StudyAdmin(ReadOnlyAdmin):
     def open_studies(self, request: HttpRequest, queryset: QuerySet[Study]) -> None:
         """Let the studies take answers."""
         for study in queryset:
-            services.open_study(study=study)
-        self.message_user(request, f"Opened: {', '.join(study.slug for study in queryset)}.")
+            try:
+                services.open_study(study=study)
+            except SurveyError as error:
+                self.message_user(request, str(error), messages.ERROR)
+            else:
+                self.message_user(request, f"Opened: {study.slug}.")
 
     @admin.action(description="Close the selected studies", permissions=["change"])
     def close_studies(self, request: HttpRequest, queryset: QuerySet[Study]) -> None:
@@ -127,33 +170,17 @@ class PairAdmin(ReadOnlyAdmin):
 class RaterAdmin(ReadOnlyAdmin):
     """The raters and how far they are; their tokens stay theirs."""
 
-    list_display = ["pk", "study", "consented_at", "simulated", "answered", "planned"]
+    list_display = ["pk", "study", "consented_at", "simulated", "done", "planned", "failed_catches"]
     list_filter = ["study", "simulated"]
     list_select_related = ["study"]
-    exclude = ["token"]
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Rater]:
-        """Count trials and answers."""
-        counts = {"planned_count": Count("trials"), "answered_count": Count("trials__response")}
-        raters: QuerySet[Rater] = super().get_queryset(request)
-        return raters.annotate(**counts)
-
-    @admin.display(ordering="answered_count")
-    def answered(self, rater: Any) -> int:  # noqa: ANN401 (annotated)
-        """Count the rater's answers."""
-        return int(rater.answered_count)
-
-    @admin.display(ordering="planned_count")
-    def planned(self, rater: Any) -> int:  # noqa: ANN401 (annotated)
-        """Count the rater's trials."""
-        return int(rater.planned_count)
+    exclude = ["token", "link_token"]
 
 
 @admin.register(Trial)
 class TrialAdmin(ReadOnlyAdmin):
     """Which pair was shown to whom, when in the order and on which side."""
 
-    list_display = ["rater", "position", "pair", "left_arm"]
+    list_display = ["rater", "position", "kind", "state", "pair", "left_arm"]
     list_filter = ["rater__study"]
     list_select_related = ["rater__study", "pair__study", "pair__first_arm__study", "pair__second_arm__study"]
     exclude = ["token"]
@@ -169,3 +196,46 @@ class ResponseAdmin(ReadOnlyAdmin):
     list_select_related = ["trial__rater__study"]
     raw_id_fields = ["trial"]
     date_hierarchy = "answered_at"
+
+
+@admin.register(Revision)
+class RevisionAdmin(ReadOnlyAdmin):
+    """Corrections of answers."""
+
+    list_display = ["response", "number", "before", "choice", "revised_at"]
+    list_select_related = ["response__trial__rater__study"]
+    raw_id_fields = ["response"]
+
+
+@admin.register(Exposure)
+class ExposureAdmin(ReadOnlyAdmin):
+    """What was shown, as browsers measured it."""
+
+    list_display = ["trial", "shown_at", "painted_at", "answered_at", "focus_losses"]
+    list_select_related = ["trial__rater__study"]
+    raw_id_fields = ["trial"]
+
+
+@admin.register(ImageFault)
+class ImageFaultAdmin(ReadOnlyAdmin):
+    """Images that browsers could not show."""
+
+    list_display = ["pair", "rater", "confirmed", "reported_at"]
+    list_filter = ["study", "confirmed"]
+    list_select_related = ["pair__study", "rater__study"]
+
+
+@admin.register(Withdrawal)
+class WithdrawalAdmin(ReadOnlyAdmin):
+    """That raters withdrew."""
+
+    list_display = ["study", "withdrawn_on", "answers", "simulated"]
+    list_select_related = ["study"]
+
+
+@admin.register(Peek)
+class PeekAdmin(ReadOnlyAdmin):
+    """Looks at preferences before a study closed."""
+
+    list_display = ["study", "place", "user", "answers", "seen_at"]
+    list_select_related = ["study", "user"]

@@ -37,6 +37,19 @@ HEADINGS = {
     "unknown_trial": gettext_lazy("This page is out of date"),
 }
 
+TELLING = {
+    "conflicting_response": gettext_lazy("Open your link again to go on where you left."),
+    "invalid_response": gettext_lazy("Open your link again to go on where you left."),
+    "not_invited": gettext_lazy("Open the link that you were given."),
+    "screened_out": gettext_lazy("Your answers so far are stored."),
+    "study_closed": gettext_lazy("It takes no answers now."),
+    "study_full": gettext_lazy("It has all the raters it needs. Thank you for coming."),
+    "time_over": gettext_lazy("Your answers so far are stored."),
+    "unknown_study": gettext_lazy("Check the link."),
+    "unknown_trial": gettext_lazy("Open your link again to go on where you left."),
+}
+"""What is said in languages other than English, in which errors tell more."""
+
 MENDABLE = {"conflicting_response", "invalid_response", "unknown_trial"}
 """Codes of what is mended by going on with the next trial."""
 
@@ -72,7 +85,9 @@ def _refusal(request: HttpRequest, error: SurveyError, *, slug: str) -> HttpResp
     """Say what the survey refuses and, where there is a way on, lead to it."""
     context = {
         "heading": HEADINGS.get(error.code, _("That did not work")),
-        "message": f"{error}.",
+        "message": f"{error}."
+        if (translation.get_language() or "en").startswith("en")
+        else TELLING.get(error.code, ""),
         "onward": reverse("survey:landing", args=[slug]) if error.code in MENDABLE else "",
     }
     return render(request, "survey/refusal.html", context, status=error.status)

@@ -61,3 +61,33 @@ class EnrolSerializer(serializers.Serializer[Any]):
         if not value:
             raise serializers.ValidationError("without consent nobody takes part: send true once they have given it")
         return value
+
+
+class CountsSerializer(serializers.Serializer[Any]):
+    """How far a rater is, practice aside."""
+
+    answered = serializers.IntegerField()
+    total = serializers.IntegerField()
+
+
+class TrialSerializer(serializers.Serializer[Any]):
+    """A trial as its rater may know it."""
+
+    token = serializers.CharField()
+    class_name = serializers.CharField()
+    small = serializers.BooleanField(help_text="Enlarge the images without blur.")
+    practice = serializers.BooleanField()
+    left = serializers.CharField(help_text="Address of the left image.")
+    right = serializers.CharField(help_text="Address of the right image.")
+
+
+class StateSerializer(serializers.Serializer[Any]):
+    """What a rater's front end is to know: show the first trial of `next`, or go to `done_url`."""
+
+    progress = CountsSerializer()
+    next = TrialSerializer(many=True)
+    done_url = serializers.CharField(required=False)
+    seconds_left = serializers.IntegerField(required=False)
+    feedback = serializers.DictField(required=False)
+    token = serializers.CharField(required=False, help_text="Of a new rater: send it as `Authorization: Rater TOKEN`.")
+    link = serializers.CharField(required=False, help_text="A new rater's personal link.")

@@ -6,6 +6,7 @@ from typing import Any
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
+from drf_spectacular.utils import extend_schema
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,7 +18,7 @@ from survey.errors import UnknownRater
 from survey.models import SYSTEM_RNG, Rater, Trial
 
 from .authentication import RaterAuthentication
-from .serializers import AnswerSerializer, EnrolSerializer, ShowingSerializer, SkipSerializer
+from .serializers import AnswerSerializer, EnrolSerializer, ShowingSerializer, SkipSerializer, StateSerializer
 from .state import trial_state
 
 
@@ -48,6 +49,7 @@ class RaterView(APIView):
 class ResponseView(RaterView):
     """POST an answer to one of the rater's own trials, or a correction of the last one."""
 
+    @extend_schema(request=AnswerSerializer, responses=StateSerializer)
     def post(self, request: Request, token: str) -> Response:
         """Store the answer: 201, or 200 when the same answer was stored before. Reply with what comes next."""
         trial = self.trial(request, token)
@@ -63,6 +65,7 @@ class ResponseView(RaterView):
 class SkipView(RaterView):
     """POST that a trial cannot be answered: an image cannot be shown, or its time is over."""
 
+    @extend_schema(request=SkipSerializer, responses=StateSerializer)
     def post(self, request: Request, token: str) -> Response:
         """Skip the trial; doing it again changes nothing. Reply with what comes next."""
         trial = self.trial(request, token)
@@ -75,6 +78,7 @@ class SkipView(RaterView):
 class ExposureView(RaterView):
     """POST what the browser measured of a showing that ended without an answer."""
 
+    @extend_schema(request=ShowingSerializer, responses=StateSerializer)
     def post(self, request: Request, token: str) -> Response:
         """Keep it; a later report with the same key replaces it."""
         trial = self.trial(request, token)
@@ -89,6 +93,7 @@ class RatersView(RaterView):
 
     authentication_classes = []
 
+    @extend_schema(request=EnrolSerializer, responses=StateSerializer)
     def post(self, request: Request, slug: str) -> Response:
         """Enrol a rater who consents: 201 with the token to send as `Authorization: Rater TOKEN`."""
         study = selectors.study_by_slug(slug)
@@ -113,6 +118,7 @@ class RatersView(RaterView):
 class TrialsView(RaterView):
     """GET the rater's progress and next trials."""
 
+    @extend_schema(responses=StateSerializer)
     def get(self, request: Request, slug: str) -> Response:
         """Bring the rater back to where they left."""
         study = selectors.study_by_slug(slug)

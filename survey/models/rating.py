@@ -28,6 +28,8 @@ class Rater(models.Model):
     panel_study = models.CharField(max_length=128, blank=True)
     panel_session = models.CharField(max_length=128, blank=True)
 
+    imported_as = models.CharField(max_length=200, blank=True, help_text="The name in the file that was imported.")
+
     wanted = models.PositiveIntegerField(default=0, help_text="Ordinary trials in the plan.")
     issued = models.PositiveIntegerField(default=0, help_text="Positions given out so far.")
     issued_ordinary = models.PositiveIntegerField(default=0, help_text="Of those, ordinary trials not taken back.")
@@ -45,10 +47,20 @@ class Rater(models.Model):
                 condition=Q(participant__isnull=False),
                 name="one_rater_per_participant",
             ),
+            models.UniqueConstraint(
+                fields=["study", "simulated", "imported_as"],
+                condition=~Q(imported_as=""),
+                name="one_rater_per_imported_name",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.study} rater {self.pk}"
+
+    @property
+    def name(self) -> str:
+        """What exports and reports call the rater: their row's number, or their name in the file they came from."""
+        return self.imported_as or f"{'simulated' if self.simulated else 'r'}{self.pk}"
 
 
 class Invite(models.Model):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 expect.set_options(timeout=20_000)
 
 PAIRS = 40
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 CHOICE_BY_KEY = {
@@ -68,7 +70,7 @@ def small_study(transactional_db: None, tmp_path: Path) -> Study:
 def open_context(browser: Browser, live_server: LiveServer, **options: Any) -> BrowserContext:
     """Return a fresh browser profile whose addresses start at the live server."""
     context = browser.new_context(base_url=live_server.url, **{"viewport": DESKTOP} | options)
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(60_000)
     return context
 
 
@@ -560,3 +562,63 @@ def test_a_trial_answered_in_another_tab_keeps_its_first_answer(
         expect(page.locator("#feedback")).to_contain_text("You answered this pair before, in another window")
         ready(page, 2, total=3)
     assert choices_in_order() == ["left"]
+
+
+@pytest.mark.parametrize(
+    ("language", "scheme", "viewport"),
+    [("en", "light", DESKTOP), ("ar", "dark", PHONE), ("en", "dark", {"width": 640, "height": 400})],
+    ids=["desktop", "phone, dark, right to left", "200 % zoom"],
+)
+def test_every_page_is_accessible(
+    browser: Browser,
+    live_server: LiveServer,
+    tmp_path: Path,
+    language: str,
+    scheme: Any,
+    viewport: dict[str, int],
+) -> None:
+    """WCAG 2.2 AA as far as axe can tell, on each page that a rater can reach."""
+    study = make_study(
+        tmp_path, count=2, size=32, practice_trials=1, language=language, completion_code="CODE-1", title="Toys"
+    )
+    found: dict[str, list[str]] = {}
+
+    def check(page: Page, name: str) -> None:
+        keep_picture(page, f"{name}-{language}-{scheme}-{viewport['width']}")
+        results = Axe().run(page, options={"runOnly": {"type": "tag", "values": WCAG}}).response
+        found[name] = [
+            f"{fault['id']}: {node['html'][:120]}" for fault in results["violations"] for node in fault["nodes"]
+        ]
+        wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        if wide > 0:
+            found[name].append(f"{wide} px to scroll sideways")
+
+    with open_context(browser, live_server, viewport=viewport, color_scheme=scheme, reduced_motion="reduce") as context:
+        page = context.new_page()
+        for path, name in (("/", "home"), ("/s/demo/", "landing"), ("/s/demo/consent/", "consent")):
+            page.goto(path)
+            check(page, name)
+        page.locator("form button").click()
+        for name in ("practice", "first", "second"):
+            expect(page.locator("#trial[data-state=ready]")).to_be_visible()
+            check(page, name)
+            if name == "second":
+                page.keyboard.press("Backspace")
+                expect(page.locator("button[data-chosen]")).to_be_visible()
+                check(page, "back")
+                page.keyboard.press("Backspace")
+                expect(page.locator("#trial[data-state=ready]")).to_be_visible()
+                for address in ("pause", "withdraw"):
+                    page.goto(f"/s/demo/{address}/")
+                    check(page, address)
+                page.goto("/s/demo/trial/")
+                expect(page.locator("#trial[data-state=ready]")).to_be_visible()
+            page.keyboard.press("ArrowLeft")
+        expect(page.get_by_text("CODE-1")).to_be_visible()
+        check(page, "thanks")
+        close_study(study=study)
+        context.clear_cookies()
+        page.goto("/s/demo/")
+        check(page, "closed")
+    assert len(found) == 11
+    assert {name: faults for name, faults in found.items() if faults} == {}
