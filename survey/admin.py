@@ -59,8 +59,8 @@ class StudyAdmin(ReadOnlyAdmin):
     ]
     list_filter = ["status"]
     search_fields = ["slug", "title"]
-    fields = ["slug", "status", "plan_sha256", "previous", *DEFINITION, "created_at"]
-    readonly_fields = fields
+    fields = ("slug", "status", "plan_sha256", "previous", *DEFINITION, "created_at")
+    readonly_fields = ("slug", "status", "plan_sha256", "previous", *DEFINITION, "created_at")
     actions = ["open_studies", "close_studies"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -106,7 +106,7 @@ def _import_rater(
                 rater=rater,
                 pair_id=pair,
                 token=make_token(rng),
-                position=answer.position if numbered else place,
+                position=answer.position if numbered and answer.position else place,
                 first_is_left=answer.left_arm == first,
                 state=Trial.State.ANSWERED,
                 issued_at=answer.answered_at or timezone.now(),
