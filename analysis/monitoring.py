@@ -26,6 +26,8 @@ ASSUMES = (
 STAKES = 12
 PLACES = 201
 MOST_STEPS = 20_000
+# So many numbers are held at a time.
+BLOCK = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -119,13 +121,28 @@ def log_wealth(scores: Array, mean: float) -> Array:
     Half of the starting wealth is staked on higher scores, half on lower ones, each spread evenly over fixed shares of
     the largest stake that cannot be lost.
     """
-    shares = (np.arange(STAKES) + 0.5) / STAKES
-    stakes = np.concatenate([shares / mean, -shares / (1 - mean)])
     total = np.full(len(scores), -np.inf)
-    for stake in stakes:
+    for stake in _stakes(np.array([mean])):
         total = np.logaddexp(total, np.cumsum(np.log1p(stake * (scores - mean))))
-    wealth: Array = total - np.log(len(stakes))
+    wealth: Array = total - np.log(2 * STAKES)
     return wealth
+
+
+def _stakes(means: Array) -> Array:
+    """Return (2·STAKES, M) stakes for M means."""
+    shares = ((np.arange(STAKES) + 0.5) / STAKES)[:, None]
+    return np.concatenate([shares / means, -shares / (1 - means)])
+
+
+def _ruled_out(scores: Array, means: Array, limit: float) -> Array:
+    """Return (M, T) whether the wealth against each mean has reached exp(limit) after each score."""
+    total = np.zeros((len(means), len(scores)))
+    for stakes in _stakes(means):
+        grown = np.cumsum(np.log1p(stakes[:, None] * (scores - means[:, None])), axis=1)
+        # A wealth beyond e^600 is beyond every limit that a confidence sets.
+        total += np.exp(np.minimum(grown, 600))
+    reached: Array = np.logical_or.accumulate(total >= 2 * STAKES * np.exp(limit), axis=1)
+    return reached
 
 
 def confidence_sequence(scores: Array, confidence: float) -> tuple[Array, Array]:
@@ -135,17 +152,18 @@ def confidence_sequence(scores: Array, confidence: float) -> tuple[Array, Array]
     low, high = np.zeros(len(scores)), np.ones(len(scores))
     alive = np.empty((PLACES, len(scores)), dtype=bool)
     alive[0], alive[-1] = True, True
-    for place in range(1, PLACES - 1):
-        alive[place] = np.maximum.accumulate(log_wealth(scores, grid[place])) < limit
+    for start in range(1, PLACES - 1, block := max(1, BLOCK // len(scores))):
+        some = slice(start, min(start + block, PLACES - 1))
+        alive[some] = ~_ruled_out(scores, grid[some], limit)
     # At 0 and 1 the scores alone decide: a mean of 0 allows no score above it.
     alive[0] = np.maximum.accumulate(scores) <= 0
     alive[-1] = np.minimum.accumulate(scores) >= 1
     first, last = alive.argmax(axis=0), PLACES - 1 - alive[::-1].argmax(axis=0)
-    some = alive.any(axis=0)
-    low[some] = grid[np.maximum(first - 1, 0)][some]
-    high[some] = grid[np.minimum(last + 1, PLACES - 1)][some]
+    left = alive.any(axis=0)
+    low[left] = grid[np.maximum(first - 1, 0)][left]
+    high[left] = grid[np.minimum(last + 1, PLACES - 1)][left]
     # Between two places of the grid nothing is left: the interval is the gap around the mean so far.
     gap = np.cumsum(scores) / np.arange(1, len(scores) + 1)
-    low[~some], high[~some] = (np.floor(gap[~some] * (PLACES - 1)) / (PLACES - 1),
-                               np.ceil(gap[~some] * (PLACES - 1)) / (PLACES - 1))  # fmt: skip
+    low[~left], high[~left] = (np.floor(gap[~left] * (PLACES - 1)) / (PLACES - 1),
+                               np.ceil(gap[~left] * (PLACES - 1)) / (PLACES - 1))  # fmt: skip
     return np.maximum.accumulate(low), np.minimum.accumulate(high)

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.template.loader import render_to_string
-from django.utils.safestring import mark_safe
+from django.utils.safestring import SafeString, mark_safe
 
 from analysis import plots
 from analysis.document import to_dict
@@ -68,9 +68,14 @@ def render_text(report: Report) -> str:
 
 def render_html(report: Report, thumbnails: Thumbnails | None = None) -> str:
     """Return report.html: one file that needs nothing else, on screen or paper."""
-    style = (Path(settings.BASE_DIR) / "static" / STYLESHEET).read_text(encoding="utf-8")
-    page = {**context(report, thumbnails or {}), "style": mark_safe(style)}  # noqa: S308 - ours
+    page = {**context(report, thumbnails or {}), "style": stylesheet()}
     return render_to_string("analysis/export.html", page)
+
+
+def stylesheet() -> SafeString:
+    """Return the style sheet, to put into a page."""
+    style = (Path(settings.BASE_DIR) / "static" / STYLESHEET).read_text(encoding="utf-8")
+    return mark_safe(style)  # noqa: S308 - ours
 
 
 def render_fragment(report: Report, thumbnails: Thumbnails | None = None) -> str:

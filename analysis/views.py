@@ -10,10 +10,12 @@ from collections.abc import Callable
 from django.contrib.admin.views.decorators import staff_member_required
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
 from django.utils.safestring import mark_safe
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from analysis.forms import PlanForm
 from analysis.models import Computation
 from analysis.selectors import (
     computation_of,
@@ -90,6 +92,10 @@ def report_status(request: HttpRequest, slug: str) -> HttpResponse:
     found = computation_of(report_key(study, simulated=_simulated(request)))
     if found is None:
         raise Http404
+    return _status(found)
+
+
+def _status(found: Computation) -> JsonResponse:
     return JsonResponse(
         {
             "state": found.state,
@@ -117,6 +123,58 @@ def report_json(request: HttpRequest, slug: str) -> HttpResponse:
     if not _simulated(request):
         record_peek(study=study, user=request.user, place="report.json")
     return HttpResponse(found.document, content_type="application/json")
+
+
+def _plan(request: HttpRequest) -> tuple[PlanForm, Computation | None]:
+    """Return the form, with its computation if it is valid; without a query, the form of the defaults."""
+    initial = {name: field.initial for name, field in PlanForm.base_fields.items()}
+    form = PlanForm(request.GET or initial)
+    if not form.is_valid():
+        return form, None
+    return form, request_computation(key=form.key(), source=form.key(), command=form.command())
+
+
+@staff_page
+def plan_page(request: HttpRequest) -> HttpResponse:
+    """Show the power of studies of several sizes."""
+    form, computation = _plan(request)
+    page: dict[str, object] = {"form": form}
+    if computation is not None:
+        query = f"?{request.GET.urlencode()}" if request.GET else ""
+        page |= {
+            "computation": computation,
+            "running": computation.state == Computation.State.RUNNING,
+            "percent": round(100 * computation.progress),
+            "error": computation.failure if computation.state == Computation.State.FAILED else "",
+            "fragment": mark_safe(computation.html),  # noqa: S308 - numbers in our own template
+            "status": reverse("analysis:plan-status") + query,
+            "csv": reverse("analysis:plan-csv") + query,
+        }
+    return render(request, "analysis/plan.html", page, status=200 if form.is_valid() else 422)
+
+
+@staff_page
+def plan_csv(request: HttpRequest) -> HttpResponse:
+    """Return a plan's table as a file to save."""
+    form, computation = _plan(request)
+    if computation is None or not computation.document:
+        reason = (
+            "there is no such plan yet; open its page first\n"
+            if form.is_valid()
+            else "the plan's values are not valid\n"
+        )
+        return HttpResponse(reason, status=404, content_type="text/plain; charset=utf-8")
+    headers = {"Content-Disposition": 'attachment; filename="plan.csv"'}
+    return HttpResponse(computation.document, content_type="text/csv; charset=utf-8", headers=headers)
+
+
+@staff_page
+def plan_status(request: HttpRequest) -> HttpResponse:
+    """Tell how a plan's simulation comes on."""
+    _, computation = _plan(request)
+    if computation is None:
+        raise Http404
+    return _status(computation)
 
 
 @staff_page
