@@ -72,6 +72,21 @@ def _notes(study: Study, *, answered: int, simulated: bool) -> Sequence[str]:
     return notes
 
 
+def plan_sha256(study: Study) -> str | None:
+    """Return the digest under which the study's plan was frozen, if it was."""
+    plan = plan_of(study)
+    return plan.sha256 if plan else None
+
+
+def image_seeds(study: Study) -> dict[str, str]:
+    """Return per arm what its images were made from, as far as it is known."""
+    found = {}
+    for arm in study.arms.select_related("run"):
+        seeds = arm.run.images.order_by("seed").values_list("seed", flat=True).distinct()[:2]
+        found[arm.name] = f"{arm.run.preset}, seed {', '.join(map(str, seeds))}"
+    return found
+
+
 def shown_pairs(report: Report) -> set[str]:
     """Return the names of the pairs whose images the report shows."""
     names: set[str] = set()

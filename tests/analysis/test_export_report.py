@@ -1,11 +1,17 @@
 """export_report, from end to end."""
 
+import hashlib
 import json
+import shutil
+import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
+from PIL import Image
 
+from generation.models import GenerationRun
 from tests.analysis.paper import HEADER, answers_csv, paper_counts
 from tests.analysis.study import answer, make_study
 
@@ -170,3 +176,69 @@ def test_exactly_one_of_a_study_and_a_file_is_wanted(paper: Path, tmp_path: Path
     assert "required" in error("--output", tmp_path / "out")
     assert "not allowed with" in error("demo", "--answers", paper, "--output", tmp_path / "out")
     assert "goes with a study" in error("--answers", paper, "--simulated", "--output", tmp_path / "out")
+
+
+def unpacked(path: Path, to: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(to)
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_a_bundle_can_be_rerun_and_gives_its_own_report(tmp_path: Path) -> None:
+    rows = [
+        f"{name},{pair},robust,vanilla,{('left', 'right', 'same', 'left')[(place + pair) % 4]},2024-05-0{day}T07:08:09Z"
+        for place, (name, day) in enumerate([("zoe@example.org", 1), ("ann", 3), ("bob", 2)])
+        for pair in range(6)
+    ]
+    answers = tmp_path / "mine.csv"
+    answers.write_text("\n".join([f"{HEADER},answered_at", *rows]) + "\n")
+    call_command("export_report", "--answers", str(answers), "--output", str(tmp_path / "a"), "--bundle")
+    files = unpacked(tmp_path / "a" / "bundle.zip", tmp_path / "b")
+    text = b"".join(files.values()).decode()
+    assert "zoe" not in text
+    assert "07:08:09" not in text
+    assert [line.split(",")[0] for line in files["answers.csv"].decode().splitlines()[1::6]] == ["r1", "r2", "r3"]
+    manifest = json.loads(files["manifest.json"])
+    assert manifest["command"] in files["README.md"].decode()
+    assert {"numpy", "scipy", "pandas", "python"} == set(manifest["versions"])
+    again = ["--formats", "html,json,csv,latex", "--output", str(tmp_path / "c")]
+    call_command("export_report", "--answers", str(tmp_path / "b" / "answers.csv"), *again)
+    for name in names(tmp_path / "c"):
+        data = (tmp_path / "c" / name).read_bytes()
+        assert data == files[f"report/{name}"]
+        assert hashlib.sha256(data).hexdigest() == manifest["sha256"][f"report/{name}"]
+
+
+def test_the_same_answers_make_the_same_bundle(paper: Path, tmp_path: Path) -> None:
+    for name in "ab":
+        call_command("export_report", "--answers", str(paper), "--output", str(tmp_path / name), "--bundle")
+    assert (tmp_path / "a" / "bundle.zip").read_bytes() == (tmp_path / "b" / "bundle.zip").read_bytes()
+
+
+@pytest.mark.django_db
+def test_a_studys_report_shows_its_images_and_stands_alone(tmp_path: Path) -> None:
+    study = make_study(pairs=2)
+    for index in range(2):
+        Image.new("RGB", (4, 4), (10 * index, 20, 30)).save(tmp_path / f"{index}.png")
+    GenerationRun.objects.update(directory=str(tmp_path))
+    answer(study, ["left", "right"])
+    answer(study, ["left", "left"])
+    call_command("export_report", "demo", "--output", str(tmp_path / "out"), "--bundle")
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert 'src="data:image/png;base64,' in text
+    assert "Most in favour of robust" in text
+    assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_the_latex_compiles(tmp_path: Path) -> None:
+    counts = [(3, 1, 1), (1, 2, 0), (2, 2, 2)]
+    answers = tmp_path / "a_b%&#.csv"
+    answers.write_text(answers_csv(counts, arms=("a_b", "c%d^~{x}\\ñ<>|–中")))
+    out = tmp_path / "out"
+    call_command("export_report", "--answers", str(answers), "--output", str(out), "--formats", "latex")
+    (out / "own.tex").write_text("\\documentclass{article}\\begin{document}\\input{thresholds.tex}\\end{document}\n")
+    for name in ("report.tex", "own.tex"):
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", name]
+        done = subprocess.run(command, cwd=out, check=False, stdout=subprocess.PIPE)
+        assert done.returncode == 0, done.stdout.decode(errors="replace")[-1500:]
