@@ -15,14 +15,14 @@ from analysis.models import Computation, StudyMetrics
 from survey.models import Study
 
 BEAT_S = 5.0
-DEAD_AFTER = timedelta(seconds=60)
+DEAD_AFTER = timedelta(minutes=3)
 
 
 def request_computation(*, key: str, source: str, command: Sequence[str]) -> Computation:
     """Return the computation of that key, started unless its result is of this source or it runs already.
 
-    A computation that failed on the same source is not tried again. One whose process has not been heard of for a
-    minute is taken for dead, and started anew.
+    A computation that failed on the same source is not tried again. One whose process has not been heard of for
+    three minutes is taken for dead, and started anew.
 
     Args:
         key: Names what is computed.

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.regression.linear_model import OLS
 
 from analysis.absent import Absent
 from analysis.clustered import ClusteredShare, bootstrap_share, clustered_share, draw_counts, two_way_ols
@@ -177,3 +178,12 @@ def test_a_draw_takes_as_many_as_there_are() -> None:
     counts = draw_counts(np.random.default_rng(0), 30, 500)
     assert (counts.sum(axis=1) == 30).all()
     assert counts.var() == pytest.approx(1 - 1 / 30, rel=0.05)
+
+
+def test_regressions_have_statsmodels_two_way_covariance() -> None:
+    rng = np.random.default_rng(5)
+    rater, pair = np.repeat(np.arange(12), 15), np.tile(np.arange(15), 12)
+    design = np.column_stack([np.ones(180), rng.standard_normal((180, 2))])
+    response = rng.standard_normal(180) + rng.standard_normal(12)[rater] + rng.standard_normal(15)[pair]
+    theirs = OLS(response, design).fit(cov_type="cluster", cov_kwds={"groups": np.column_stack([rater, pair])})
+    assert two_way_ols(design, response, [rater, pair]).covariance == pytest.approx(theirs.cov_params(), rel=1e-9)
