@@ -299,7 +299,9 @@ def pgd_with_restarts(
     return Attacked(attacked, fooled, classified)
 
 
-def attack(classifier: Classify, x_t: Tensor, timestep: Tensor, label: Tensor, settings: AttackSettings) -> Attacked:
+def attack(
+    classifier: Classify, x_t: Tensor, timestep: Tensor, label: Tensor, settings: AttackSettings, *, bucket: int = 1
+) -> Attacked:
     """Run `pgd` with a preset's settings."""
     return pgd(
         classifier,
@@ -309,6 +311,7 @@ def attack(classifier: Classify, x_t: Tensor, timestep: Tensor, label: Tensor, s
         threat_model=ThreatModel(settings.threat_model, settings.epsilon),
         steps=settings.steps,
         step_size=settings.step_size,
+        bucket=bucket,
     )
 
 
