@@ -17,7 +17,7 @@ from numpy.lib import format as npy
 from torch import Tensor
 
 from generation.checkpoints import write_atomically
-from generation.folders import claim_folder, remove_leftovers
+from generation.folders import check_folder, claim_folder, remove_leftovers
 from generation.noise import choose_labels
 from generation.plans import SamplingPlan
 
@@ -44,6 +44,10 @@ class ArchiveParts:
         """
         claim_folder(self.folder, self.plan.settings, images="*.npy")
         remove_leftovers(self.folder)
+
+    def check(self) -> None:
+        """Raise what `claim` would raise, and write nothing."""
+        check_folder(self.folder, self.plan.settings, images="*.npy")
 
     def holds(self, batch: range) -> bool:
         """Say whether a batch's part is there, whole."""

@@ -45,6 +45,11 @@ def load_networks(plan: SamplingPlan, device: torch.device) -> Networks:
     return Networks(unet, tuple(guidances))
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Say whether that is torch's error for a lack of memory, on a GPU or on a processor."""
+    return isinstance(error, torch.OutOfMemoryError) or CPU_OUT_OF_MEMORY in str(error)
+
+
 def counted_from(start: float, on_progress: Callable[[float], None]) -> Callable[[float], None]:
     """Return what a part may tell its own progress, for the whole to hear it after `start`."""
     return lambda done: on_progress(start + done)
@@ -136,10 +141,8 @@ class BatchMaker:
         try:
             for step, images in enumerate(self.sample(batch), start=1):  # noqa: B007 -- the last ones are returned
                 on_progress(len(batch) * step / len(self.process))
-        except torch.OutOfMemoryError:
-            return None
         except RuntimeError as error:
-            if CPU_OUT_OF_MEMORY in str(error):
+            if is_out_of_memory(error):
                 return None
             raise
         return images

@@ -260,16 +260,24 @@ def _connect() -> Store:
 
 @contextmanager
 def _stopping() -> Iterator[None]:
-    """Let SIGTERM end this process as Ctrl-C does: launchers send it to those that are left when one is lost."""
+    """Let SIGTERM end this process as Ctrl-C does: launchers send it to those that are left when one is lost.
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt("Stopped by the launcher, as it does when another process is lost")
+    After Ctrl-C they send it too, to processes that had the Ctrl-C from the terminal already: once is enough.
+    """
+    reasons = {signal.SIGINT: "", signal.SIGTERM: "Stopped by the launcher, as it does when another process is lost"}
 
-    before: Any = signal.signal(signal.SIGTERM, stop)
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for each in reasons:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt(reasons[signal.Signals(number)])
+
+    before: dict[signal.Signals, Any] = {number: signal.signal(number, stop) for number in reasons}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            if signal.getsignal(number) is stop:
+                signal.signal(number, handler)
 
 
 def _first_line(error: BaseException) -> str:

@@ -46,14 +46,23 @@ class ImageFolder:
         Raises:
             SettingsError: the folder holds other images or other things.
         """
-        claim_folder(self.folder, self.plan.settings, images="*.png" if self.flat else "*/*.png")
+        self.check()
+        claim_folder(self.folder, self.plan.settings, images=self._pattern)
         remove_leftovers(self.folder)
-        for path in self.folder.glob("*.png" if self.flat else "*/*.png"):
+
+    def check(self) -> None:
+        """Raise what `claim` would raise, and write nothing."""
+        check_folder(self.folder, self.plan.settings, images=self._pattern)
+        for path in self.folder.glob(self._pattern):
             if path.stem.isdecimal() and int(path.stem) >= self.plan.count:
                 raise SettingsError(
                     f"{self.folder} holds more than {self.plan.count} already, {path.name} for one: give --count that "
                     "many, or --output another folder."
                 )
+
+    @property
+    def _pattern(self) -> str:
+        return "*.png" if self.flat else "*/*.png"
 
     def holds(self, batch: range) -> bool:
         """Say whether every image of a batch is there and can be read; a torn one is made again."""
@@ -102,24 +111,33 @@ def claim_folder(folder: Path, settings: Settings, *, images: str) -> None:
     Raises:
         SettingsError: the folder holds images made with other settings, or other things.
     """
+    if check_folder(folder, settings, images=images):
+        return
+    # A run that failed before its first image leaves nothing worth keeping.
+    forget_sessions(folder)
+    write_settings(folder / SETTINGS, settings)
+
+
+def check_folder(folder: Path, settings: Settings, *, images: str) -> bool:
+    """Say whether a folder's images are made with these settings; it may also be free for the taking.
+
+    Raises:
+        SettingsError: the folder holds images made with other settings, or other things.
+    """
     path = folder / SETTINGS
     if not path.exists():
         if folder.exists() and (
             not folder.is_dir() or not all(LEFTOVER.fullmatch(found.name) for found in folder.iterdir())
         ):
             raise SettingsError(f"{folder} holds something else: give --output an empty or new folder.")
-        write_settings(path, settings)
-        return
+        return False
     before = read_settings(path)
-    if before != settings and not any(folder.glob(images)):
-        # A run that failed before its first image leaves nothing worth keeping.
-        forget_sessions(folder)
-        write_settings(path, settings)
-    elif before != settings:
+    if before != settings and any(folder.glob(images)):
         raise SettingsError(
             f"{folder} holds images made with another {first_difference(before, settings)}: "
             "give --output another folder, or the settings of these."
         )
+    return bool(before == settings)
 
 
 def write_settings(path: Path, settings: Settings) -> None:

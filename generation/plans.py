@@ -65,6 +65,12 @@ class SamplingPlan:
         starts = range(0, self.count, self.batch_size)
         return [range(start, min(start + self.batch_size, self.count)) for start in starts]
 
+    @property
+    def pixel_bytes(self) -> int:
+        """How many bytes all images' pixels are."""
+        image = self.preset.image
+        return self.count * len(self.arms) * image.size**2 * image.channels
+
     @cached_property
     def settings(self) -> dict[str, dict[str, Any]]:
         """What decides each arm's pixels, by the arm's name and as JSON has it; files by their content, read once."""

@@ -28,6 +28,9 @@ class Store(Protocol):
     def claim(self) -> None:
         """Take the folder for the plan, or raise SettingsError if it holds anything else."""
 
+    def check(self) -> None:
+        """Raise what `claim` would raise, and write nothing."""
+
     def holds(self, batch: range) -> bool:
         """Say whether a batch is there, whole."""
 

@@ -43,25 +43,35 @@ def make_samples(
     Raises:
         GenerationError: a plan that cannot be, a checkpoint that does not fit, an output that holds anything else.
     """
+    images = store_of(plan, output)
+    finished = processes.from_first(lambda: is_finished(images, output))
+    if not finished:
+        run_plan(plan, images, device=device, on_progress=on_progress, on_note=on_note, processes=processes)
+    if processes.rank:
+        return
+    if isinstance(images, ImageFolder):
+        write_manifest(output / MANIFEST, images.records())
+        _document(plan, output, output)
+        forget_sessions(output)
+    else:
+        if not finished:
+            images.pack(output)
+            _document(plan, output, images.folder)
+        images.remove()
+    on_progress(plan.count, plan.count)
+
+
+def store_of(plan: SamplingPlan, output: Path) -> ImageFolder | ArchiveParts:
+    """Return where a plan's samples go while they are made: into the folder itself, or beside the archive.
+
+    Raises:
+        SettingsError: the plan has several arms.
+    """
     if len(plan.arms) != 1:
         raise SettingsError(f"Samples are of one arm, not of {len(plan.arms)}: use generate_pairs for more.")
     if output.suffix.lower() == ".npz":
-        parts = ArchiveParts(plan, output.with_name(f"{output.name}.parts"))
-        if processes.from_first(lambda: _is_packed(parts, output)):
-            on_progress(plan.count, plan.count)
-            return
-        run_plan(plan, parts, device=device, on_progress=on_progress, on_note=on_note, processes=processes)
-        if processes.rank == 0:
-            parts.pack(output)
-            _document(plan, output, parts.folder)
-            parts.remove()
-    else:
-        images = ImageFolder(plan, output, flat=True)
-        run_plan(plan, images, device=device, on_progress=on_progress, on_note=on_note, processes=processes)
-        if processes.rank == 0:
-            write_manifest(output / MANIFEST, images.records())
-            _document(plan, output, output)
-            forget_sessions(output)
+        return ArchiveParts(plan, output.with_name(f"{output.name}.parts"))
+    return ImageFolder(plan, output, flat=True)
 
 
 def provenance_path(output: Path) -> Path:
@@ -69,15 +79,15 @@ def provenance_path(output: Path) -> Path:
     return output.with_name(f"{output.name}.provenance.json")
 
 
-def _is_packed(parts: ArchiveParts, output: Path) -> bool:
-    """Say whether the archive is finished; an unfinished one has its parts beside it.
+def is_finished(images: ImageFolder | ArchiveParts, output: Path) -> bool:
+    """Say whether an archive is finished, so that nothing is left to look at; one that is not has its parts beside it.
 
     Raises:
         SettingsError: another file is in the way.
     """
-    if not output.exists():
+    if isinstance(images, ImageFolder) or not output.exists():
         return False
-    document, plan = provenance_path(output), parts.plan
+    document, plan = provenance_path(output), images.plan
     if document.exists():
         before = _read(document)
         if before.get("settings") != plan.settings:
@@ -90,9 +100,8 @@ def _is_packed(parts: ArchiveParts, output: Path) -> bool:
                 f"{output} is finished, with {before.get('count')} samples: give --output another name for "
                 f"{plan.count}."
             )
-        parts.remove()
         return True
-    if (parts.folder / SETTINGS).exists():
+    if (images.folder / SETTINGS).exists():
         return False
     raise SettingsError(f"{output} exists already, and {document.name} does not say of what: give --output another.")
 

@@ -74,6 +74,11 @@ def add_sampling(parser: CommandParser, unit: str) -> None:
     parser.add_argument("--sampler", choices=SAMPLERS, help="the preset's, unless given")
     parser.add_argument("--eta", type=float, help="ddim's ancestral noise, 0 to 1; the preset's, unless given")
     parser.add_argument("--batch-size", type=at_least(1), default=8, help=f"{unit}s made at once")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the plan, and the memory and the time that it will take, measured over a few steps; write nothing",
+    )
     add_computing(parser)
 
 

@@ -7,7 +7,9 @@ import torch
 from django.core.management.base import CommandParser
 from django.utils.text import slugify
 
-from generation.folders import MANIFEST
+from generation.estimates import estimate
+from generation.folders import MANIFEST, ImageFolder
+from generation.management.dry_run import describe, size
 from generation.management.options import at_least
 from generation.management.sampling import (
     CLASSIFIERS,
@@ -19,9 +21,10 @@ from generation.management.sampling import (
     progress_bar,
     tell,
 )
+from generation.plans import SamplingPlan
 from generation.presets import load_preset
 from generation.processes import Processes
-from generation.services import generate_pairs
+from generation.services import check_name_is_free, generate_pairs
 
 
 class Command(SharedCommand):
@@ -56,6 +59,10 @@ class Command(SharedCommand):
         folder = options["output"]
         name = options["name"] or slugify(folder.resolve().name)
         first = processes.rank == 0
+        if options["dry_run"]:
+            if first:
+                self.stdout.write(self.dry_run(plan, folder, name, device, processes.size))
+            return
         with progress_bar("pairs", plan.count, shown=first) as on_progress:
             generate_pairs(
                 plan=plan,
@@ -68,3 +75,13 @@ class Command(SharedCommand):
             )
         if first:
             self.stdout.write(f"{plan.count} pairs named {name!r}: {folder / MANIFEST}")
+
+    def dry_run(self, plan: SamplingPlan, folder: Path, name: str, device: torch.device, processes: int) -> str:
+        """Return what would be made, and what it would take."""
+        check_name_is_free(plan, folder.resolve(), name)
+        images = plan.count * len(plan.arms)
+        where = [
+            f"{images} PNGs and {MANIFEST} in {folder.resolve()}, {size(plan.pixel_bytes)} before they are compressed",
+            f"{images} rows of {len(plan.arms)} runs named {name!r}",
+        ]
+        return describe(plan, where, estimate(plan, ImageFolder(plan, folder), device), device, processes)

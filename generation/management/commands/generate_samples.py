@@ -1,12 +1,17 @@
 """Make one arm's samples, for metrics."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from django.core.management.base import CommandParser
 
+from generation.archives import ArchiveParts
 from generation.errors import SettingsError
+from generation.estimates import estimate
+from generation.folders import MANIFEST, ImageFolder
+from generation.management.dry_run import describe, size
 from generation.management.options import at_least
 from generation.management.sampling import (
     CLASSIFIERS,
@@ -18,10 +23,10 @@ from generation.management.sampling import (
     progress_bar,
     tell,
 )
-from generation.plans import ArmPlan
+from generation.plans import ArmPlan, SamplingPlan
 from generation.presets import Preset, load_preset
 from generation.processes import Processes
-from generation.samples import make_samples
+from generation.samples import is_finished, make_samples, provenance_path, store_of
 
 
 class Command(SharedCommand):
@@ -49,12 +54,33 @@ class Command(SharedCommand):
         preset = load_preset(options["preset"])
         plan = plan_from(preset, (_arm(preset, options),), device, options)
         first = processes.rank == 0
+        if options["dry_run"]:
+            if first:
+                self.stdout.write(self.dry_run(plan, options["output"], device, processes.size))
+            return
         with progress_bar("samples", plan.count, shown=first) as on_progress:
             make_samples(
                 plan, options["output"], device=device, on_progress=on_progress, on_note=tell, processes=processes
             )
         if first:
             self.stdout.write(f"{plan.count} {options['guidance']} samples: {options['output']}")
+
+    def dry_run(self, plan: SamplingPlan, output: Path, device: torch.device, processes: int) -> str:
+        """Return what would be made, and what it would take."""
+        images = store_of(plan, output)
+        if is_finished(images, output):
+            return f"{output} is finished, with {plan.count} samples: nothing to make."
+        return describe(plan, list(_where(plan, output, images)), estimate(plan, images, device), device, processes)
+
+
+def _where(plan: SamplingPlan, output: Path, images: ImageFolder | ArchiveParts) -> Iterator[str]:
+    """Yield what is to be written, a line each."""
+    pixels = size(plan.pixel_bytes)
+    if isinstance(images, ImageFolder):
+        yield f"{plan.count} PNGs and {MANIFEST} in {output.resolve()}, {pixels} before they are compressed"
+    else:
+        yield f"{output.resolve()}, {pixels}, and as much beside it until it is finished"
+    yield f"{provenance_path(output).name} beside that"
 
 
 def _arm(preset: Preset, options: dict[str, Any]) -> ArmPlan:
