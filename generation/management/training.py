@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -91,6 +91,14 @@ def recipe_from(
             random_flip=settings.random_flip,
         ),
     )
+
+
+def as_trained(preset: Preset, recipe: Recipe, section: Literal["classifier", "diffusion"]) -> Preset:
+    """Return the preset with what the command line changed of its recipe: what the checkpoint will say of itself."""
+    settings = getattr(preset.training, section)
+    changed = {key: getattr(recipe, key) for key in ("iterations", "batch_size", "learning_rate", "anneal_iterations")}
+    training = dataclasses.replace(preset.training, **{section: dataclasses.replace(settings, **changed)})
+    return dataclasses.replace(preset, training=training)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ process takes its share, so any number of processes trains on the same.
 """
 
 import contextlib
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -247,7 +248,7 @@ class Trainer:
         """Refuse to step on what is no number, before it reaches the weights; all processes see the same metrics."""
         scaler = self.accelerator.scaler
         for name in ("loss", "gradient_norm"):
-            if torch.tensor(metrics[name]).isfinite():
+            if math.isfinite(metrics[name]):
                 continue
             # The scaler skips such a step, and lowers its scale, unless that has long been in vain.
             if name == "gradient_norm" and scaler is not None and scaler.get_scale() >= LEAST_SCALE:

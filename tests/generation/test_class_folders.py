@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from django.core.management import call_command
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
@@ -243,6 +244,26 @@ def test_nothing_is_kept_of_an_image_but_its_name(heap: Path) -> None:
     after = found.images[:2]
     assert not torch.equal(after[0], before[0])
     assert torch.equal(after[1], before[1])
+
+
+def test_a_classifier_is_evaluated_on_held_out_files(
+    tmp_path: Path, weights: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("hat", "shoe, left", "bag"):
+        (tmp_path / "clothes" / name).mkdir(parents=True)
+        for number in range(11):
+            smooth(12, 9, number).convert("L").save(tmp_path / "clothes" / name / f"{number}.png")
+    call_command(
+        "evaluate_classifier",
+        str(weights["vanilla"]),
+        data=tmp_path / "clothes",
+        buckets=[0],
+        format="json",
+        attack_steps=1,
+        restarts=0,
+    )
+    # Of eleven images of each class two are held out: a tenth, rounded up.
+    assert '"images": 6' in capsys.readouterr().out
 
 
 def test_rows_are_read_in_the_order_asked_for(heap: Path) -> None:

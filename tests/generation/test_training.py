@@ -103,13 +103,16 @@ def test_a_training_leaves_a_checkpoint_that_loads_and_says_what_it_is(
     tiny_path: Path, tiny: Preset, data: Path, tmp_path: Path
 ) -> None:
     train("diffusion", tiny_path, data, tmp_path / "out")
-    train("robust", tiny_path, data, tmp_path / "out", epsilon=0.3)
+    train("robust", tiny_path, data, tmp_path / "out", epsilon=0.3, batch_size=5, learning_rate=2e-3)
     load_diffusion(tmp_path / "out" / "diffusion.safetensors", tiny)
     load_classifier(tmp_path / "out" / "robust.safetensors", tiny)
     metadata = read_metadata(tmp_path / "out" / "robust.safetensors")
     assert metadata is not None
     assert (metadata.kind, metadata.step, metadata.dataset) == ("robust", 6, "bright")
     assert metadata.preset["attack"]["epsilon"] == 0.3
+    # What the command line said counts, and what it left alone is the preset's.
+    trained = {"batch_size": 5, "learning_rate": 2e-3, "iterations": 6, "weight_decay": 0.05}
+    assert metadata.preset["training"]["classifier"].items() >= trained.items()
     # Appendix E: 2.5 radii over the number of steps.
     assert metadata.preset["attack"]["step_size"] == pytest.approx(2.5 * 0.3 / 3)
 

@@ -10,7 +10,7 @@ from generation.diffusion.schedule import build_schedule
 from generation.errors import PresetError
 from generation.guidance.classifier import build_classifier
 from generation.management.options import GenerationCommand, at_least, positive
-from generation.management.training import Training, add_training, recipe_from, train_with_progress
+from generation.management.training import Training, add_training, as_trained, recipe_from, train_with_progress
 from generation.presets import Attack, Preset, load_preset
 from generation.training.acceleration import build_accelerator
 from generation.training.classifier import ClassifierObjective
@@ -54,7 +54,7 @@ class Command(GenerationCommand):
         process = Process(build_schedule(preset.schedule), learn_sigma=False, device=accelerator.device)
         training = Training(
             kind=options["kind"],
-            preset=preset,
+            preset=as_trained(preset, recipe, "classifier"),
             recipe=recipe,
             build=build_classifier,
             objective=ClassifierObjective(process, attack),

@@ -8,7 +8,7 @@ from generation.diffusion.process import Process
 from generation.diffusion.schedule import build_schedule
 from generation.diffusion.unet import build_unet
 from generation.management.options import GenerationCommand
-from generation.management.training import Training, add_training, recipe_from, train_with_progress
+from generation.management.training import Training, add_training, as_trained, recipe_from, train_with_progress
 from generation.presets import load_preset
 from generation.training.acceleration import build_accelerator
 from generation.training.diffusion import DiffusionObjective
@@ -35,7 +35,7 @@ class Command(GenerationCommand):
         objective = DiffusionObjective(process, conditional=preset.diffusion.class_conditional)
         training = Training(
             kind="diffusion",
-            preset=preset,
+            preset=as_trained(preset, recipe, "diffusion"),
             recipe=recipe,
             build=build_unet,
             objective=objective,
