@@ -204,12 +204,13 @@ def joined_processes(device_name: str) -> Iterator[tuple[Processes, torch.device
         SettingsError: no such device, or the processes cannot meet.
         PeerFailedError: another process has failed.
     """
-    device = choose_device(device_name)
     if launched_size() < 2:
-        yield ALONE, device
+        yield ALONE, choose_device(device_name)
         return
-    with _meeting(device) as (rank, size, device), Crew(rank, size, _connect) as crew, _stopping():
+    cpu = device_name == "cpu" or not torch.cuda.is_available()
+    with _meeting(cpu=cpu) as (rank, size, device), Crew(rank, size, _connect) as crew, _stopping():
         try:
+            choose_device(device_name)
             yield crew, device
         except PeerFailedError:
             raise
@@ -228,13 +229,13 @@ def launched_size() -> int:
 
 
 @contextmanager
-def _meeting(device: torch.device) -> Iterator[tuple[int, int, torch.device]]:
+def _meeting(*, cpu: bool) -> Iterator[tuple[int, int, torch.device]]:
     """Let accelerate bring the processes together; yield this one's rank, their number, and this one's device."""
     # It takes a second to load, and a process alone needs nothing of it.
     from accelerate import PartialState  # noqa: PLC0415
 
     try:
-        state = PartialState(cpu=device.type == "cpu", backend="gloo", timeout=PATIENCE)
+        state = PartialState(cpu=cpu, backend="gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError, NotImplementedError, OSError) as error:
         raise SettingsError(
             f"The processes cannot meet ({_first_line(error)}): launch them with accelerate launch or torchrun, and "

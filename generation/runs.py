@@ -77,7 +77,8 @@ def run_plan(
     starts, threads = processes.from_first(lambda: _prepare(plan, store, devices))
     if not (store.folder / SETTINGS).is_file():
         raise SettingsError(f"{store.folder} is not on a file system that all machines share: give such an --output.")
-    if device.type == "cpu" and threads:
+    if device.type == "cpu" and threads and threads != torch.get_num_threads():
+        note(f"Computing with {threads} threads, as this run began: sums round by their number.")
         torch.set_num_threads(threads)
     batches = {batch.start: batch for batch in plan.batches}
     done_before = plan.count - sum(len(batches[start]) for start in starts)

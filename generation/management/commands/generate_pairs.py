@@ -56,7 +56,7 @@ class Command(SharedCommand):
         preset = load_preset(options["preset"])
         arms = (arm_plan(preset, arm, options.get(arm), options.get(f"{arm}_scale")) for arm in sorted(options["arms"]))
         plan = plan_from(preset, arms, device, options)
-        folder = options["output"]
+        folder = Path(options["output"])
         name = options["name"] or slugify(folder.resolve().name)
         first = processes.rank == 0
         if options["dry_run"]:

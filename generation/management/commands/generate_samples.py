@@ -51,17 +51,15 @@ class Command(SharedCommand):
 
     def run_shared(self, processes: Processes, device: torch.device, options: dict[str, Any]) -> None:
         """Make the samples."""
-        preset = load_preset(options["preset"])
+        preset, output = load_preset(options["preset"]), Path(options["output"]).resolve()
         plan = plan_from(preset, (_arm(preset, options),), device, options)
         first = processes.rank == 0
         if options["dry_run"]:
             if first:
-                self.stdout.write(self.dry_run(plan, options["output"], device, processes.size))
+                self.stdout.write(self.dry_run(plan, output, device, processes.size))
             return
         with progress_bar("samples", plan.count, shown=first) as on_progress:
-            make_samples(
-                plan, options["output"], device=device, on_progress=on_progress, on_note=tell, processes=processes
-            )
+            make_samples(plan, output, device=device, on_progress=on_progress, on_note=tell, processes=processes)
         if first:
             self.stdout.write(f"{plan.count} {options['guidance']} samples: {options['output']}")
 
@@ -77,9 +75,9 @@ def _where(plan: SamplingPlan, output: Path, images: ImageFolder | ArchiveParts)
     """Yield what is to be written, a line each."""
     pixels = size(plan.pixel_bytes)
     if isinstance(images, ImageFolder):
-        yield f"{plan.count} PNGs and {MANIFEST} in {output.resolve()}, {pixels} before they are compressed"
+        yield f"{plan.count} PNGs and {MANIFEST} in {output}, {pixels} before they are compressed"
     else:
-        yield f"{output.resolve()}, {pixels}, and as much beside it until it is finished"
+        yield f"{output}, {pixels}, and as much beside it until it is finished"
     yield f"{provenance_path(output).name} beside that"
 
 
