@@ -11,9 +11,9 @@ The batches are as late in a training: the weights are trained, and so many of t
 fooled before the attack's last step. They are drawn from noisy training images whose timesteps are uniform, as in a
 training. `--fooled drawn` takes batches as they come.
 
-The ratio is the published code's time over this one's, the median over rounds; on a processor that others use too, the
-ratio of processor times says more than that of the clock. Peak memory is what an iteration adds to what was taken
-before it. The last column counts the samples that both attacks leave alike.
+The ratio is the published code's time over this one's: by the clock, the median over rounds; of the processor, that of
+the least times, which says more where others use the machine too. Peak memory is what an iteration adds to what was
+taken before it. The last column counts the samples that both attacks leave alike.
 """
 
 import argparse
@@ -242,7 +242,7 @@ def compare(setting: Setting, batch: Batch, rounds: int) -> str:
     size = len(batch.label)
     speeds = [size / statistics.median(pair[side].seconds for pair in pairs) for side in (0, 1)]
     clock = statistics.median(theirs.seconds / own.seconds for own, theirs in pairs)
-    processor = statistics.median(theirs.processor / own.processor for own, theirs in pairs)
+    processor = min(theirs.processor for _, theirs in pairs) / min(own.processor for own, _ in pairs)
     peaks = [max(pair[side].peak for pair in pairs) for side in (0, 1)]
     same = int((apart < SAME).sum())
     return (

@@ -139,7 +139,8 @@ class AttentionBlock(nn.Module):
         n, channels, height, width = x.shape
         flat = x.reshape(n, channels, height * width)
         qkv = self.qkv(self.norm(flat)).reshape(n, self.heads, 3, channels // self.heads, height * width)
-        q, k, v = qkv.transpose(3, 4).unbind(2)
+        # The fused kernels want each pixel's channels side by side.
+        q, k, v = qkv.transpose(3, 4).contiguous().unbind(2)
         attended = F.scaled_dot_product_attention(q, k, v)
         attended = attended.transpose(2, 3).reshape(n, channels, height * width)
         out: Tensor = flat + self.proj_out(attended)
@@ -163,7 +164,7 @@ class AttentionPool(nn.Module):
         tokens = torch.cat([pixels.mean(dim=-1, keepdim=True), pixels], dim=-1)
         tokens = tokens + self.positional_embedding.to(tokens.dtype)
         qkv = self.qkv_proj(tokens).reshape(n, 3, self.heads, channels // self.heads, -1)
-        q, k, v = qkv.transpose(3, 4).unbind(1)
+        q, k, v = qkv.transpose(3, 4).contiguous().unbind(1)
         # Only the mean's token is read, so only it asks.
         pooled = F.scaled_dot_product_attention(q[:, :, :1], k, v)
         out: Tensor = self.c_proj(pooled.reshape(n, channels, 1))[:, :, 0]
