@@ -26,7 +26,7 @@ from analysis.sides import Codes
 
 MOST_DENSE = 4000
 # From so many answers on, a part of them says where to start.
-MANY, PART = 100_000, 20_000
+MANY, PART = 30_000, 10_000
 # Of many answers: so near the top, in log-likelihood still to gain, one Hessian serves for the steps that remain.
 CLOSE = 20.0
 ASSUMES = (

@@ -107,11 +107,11 @@ def test_swapping_the_arms_turns_every_effect() -> None:
 
 
 def test_a_large_study_gives_back_what_it_was_made_of() -> None:
-    """105,000 answers, started from a part of them; four standard errors of each."""
-    ones, rater, pair = crossed(Scenario(250, 420, 0.4, 1.07, 0.3), 3)
+    """40,000 answers, started from a part of them; four standard errors of each."""
+    ones, rater, pair = crossed(Scenario(200, 200, 0.4, 1.07, 0.3), 3)
     fit = fitted(fit_mixed_logit(ones, np.ones(len(ones)), intercept(len(ones)), [rater, pair]))
-    assert fit.coefficients[0] == pytest.approx(0.4, abs=4 * 0.065)
-    assert fit.deviations == pytest.approx([0.3, 1.07], abs=0.17)
+    assert fit.coefficients[0] == pytest.approx(0.4, abs=4 * 0.08)
+    assert fit.deviations == pytest.approx([0.3, 1.07], abs=0.2)
 
 
 def test_without_spread_the_standard_deviation_is_zero_and_everything_finite() -> None:
