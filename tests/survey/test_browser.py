@@ -98,6 +98,13 @@ def ready(page: Page, number: int, total: int = PAIRS) -> None:
     expect(page.locator("#trial[data-state=ready]")).to_be_visible()
 
 
+def settle(page: Page, tap: chromium.Tap, number: int) -> None:
+    """Read what has arrived; before the last answers wait for all of it, for the page is left soon after them."""
+    if number > PAIRS - 3:
+        page.wait_for_load_state("networkidle")
+    tap.collect()
+
+
 def assert_undimmed(page: Page) -> None:
     """Check that both images are shown as they are."""
     for side in ("left", "right"):
@@ -156,7 +163,7 @@ def test_forty_pairs_by_keys_with_a_pause(browser: Browser, live_server: LiveSer
                 page = context.new_page()
                 page.goto("/s/demo/")
             ready(page, number)
-            tap.collect()
+            settle(page, tap, number)
             page.keyboard.press(key)
         expect(page).to_have_url(f"{live_server.url}/s/demo/thanks/")
         expect(page.get_by_text("All 40 answers are stored")).to_be_visible()
@@ -177,7 +184,7 @@ def test_forty_pairs_by_taps_on_a_phone(browser: Browser, live_server: LiveServe
         enter(page, tap)
         for number, name in enumerate(names, start=1):
             ready(page, number)
-            tap.collect()
+            settle(page, tap, number)
             assert_undimmed(page)
             page.get_by_role("button", name=name).tap()
         expect(page.get_by_text("All 40 answers are stored")).to_be_visible()
@@ -253,6 +260,7 @@ def test_images_are_stacked_below_320_pixels_only(browser: Browser, live_server:
     with open_context(browser, live_server, viewport={"width": 300, "height": 700}) as context:
         page = context.new_page()
         enter(page)
+        ready(page, 1)
         left, right = page.locator("#left").bounding_box(), page.locator("#right").bounding_box()
         assert left is not None
         assert right is not None
@@ -503,6 +511,7 @@ def test_the_ledger_holds_what_the_browser_measured(
             page.evaluate(f"window.dispatchEvent(new Event('{event}'))")
         page.keyboard.press("ArrowLeft")
         ready(page, 2, total=3)
+        wait_for_answers(page, "left")
         page.goto("about:blank")
     answered = Exposure.objects.get(trial__position=1)
     assert answered.answered_at is not None
