@@ -15,6 +15,9 @@ FIRST_SPECIAL = 3
 REPEAT_GAP = 5
 """How many trials at least, if there are so many, lie between a trial and its repeat."""
 
+MOST_LEAN = 2
+"""Left less right: sides within one of half, for a pair and for a rater."""
+
 
 @dataclass(frozen=True)
 class PairLoad:
@@ -43,25 +46,43 @@ def choose_pair(loads: Sequence[PairLoad], *, left_surplus: int, rng: random.Ran
     """Choose the pair that a rater sees next, and its sides.
 
     Args:
-        loads: Pairs that the rater has not seen and that want answers. Only the least served of them are considered.
+        loads: Pairs that the rater has not seen and that want answers.
         left_surplus: The rater's own trials with the first image on the left, less those with it on the right.
         rng: Decides ties. The choice is a function of the arguments and of its state.
 
     Returns:
         Of the least served pairs and both sides, the one after which neither the pair nor the rater leans to a side
-        more than need be: the smallest largest lean, then the smallest sum of squares. None if there is no pair.
+        more than need be: the smallest largest lean, then the smallest sum of squares. Where each of them would leave
+        a lean of more than `MOST_LEAN`, as after many raters left at once, a pair served once more is taken, if one of
+        those does not. None if there is no pair.
     """
     if not loads:
         return None
     least = min(load.served for load in loads)
+    best = _evenest([load for load in loads if load.served == least], left_surplus, rng)
+    if best.lean[0] > MOST_LEAN and (others := [load for load in loads if load.served == least + 1]):
+        other = _evenest(others, left_surplus, rng)
+        best = other if other.lean[0] <= MOST_LEAN else best
+    return best.assignment
+
+
+@dataclass(frozen=True)
+class _Option:
+    """A choice, and how far it leaves the pair and the rater from even."""
+
+    lean: tuple[int, int]
+    assignment: Assignment
+
+
+def _evenest(loads: Sequence[PairLoad], left_surplus: int, rng: random.Random) -> _Option:
+    """Return the choice of a pair and a side that leaves the smallest lean; chance decides between equal ones."""
     options = [
         (_lean(load.left_surplus + step, left_surplus + step), rng.random(), load.pair, step > 0)
         for load in loads
-        if load.served == least
         for step in (1, -1)
     ]
-    _, _, pair, first_is_left = min(options)
-    return Assignment(pair=pair, first_is_left=first_is_left)
+    lean, _, pair, first_is_left = min(options)
+    return _Option(lean, Assignment(pair=pair, first_is_left=first_is_left))
 
 
 def _lean(pair_surplus: int, rater_surplus: int) -> tuple[int, int]:

@@ -148,9 +148,12 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
 
 
 def test_a_second_ctrl_c_kills_but_not_under_a_launcher_that_passes_on_the_first(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.delenv("LOCAL_RANK", raising=False)
+    # A shell that starts the tests in the background has them ignore Ctrl-C.
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, ignored))
     with Interruption() as interruption:
         signal.raise_signal(signal.SIGINT)
         assert interruption.asked

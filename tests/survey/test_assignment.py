@@ -21,13 +21,31 @@ def pair_loads(draw: st.DrawFn) -> list[PairLoad]:
 
 
 @given(pair_loads(), surpluses, seeds)
-def test_a_least_served_pair_is_chosen(loads: list[PairLoad], surplus: int, seed: int) -> None:
+def test_a_least_served_pair_is_chosen_unless_only_another_keeps_sides_even(
+    loads: list[PairLoad], surplus: int, seed: int
+) -> None:
     chosen = choose_pair(loads, left_surplus=surplus, rng=random.Random(seed))
     if chosen is None:
         assert not loads
-    else:
-        served = {load.pair: load.served for load in loads}
-        assert served[chosen.pair] == min(served.values())
+        return
+    least = min(load.served for load in loads)
+    even = {
+        load.served
+        for load in loads
+        for step in (1, -1)
+        if max(abs(load.left_surplus + step), abs(surplus + step)) <= 2
+    }
+    expected = least + 1 if least not in even and least + 1 in even else least
+    assert next(load.served for load in loads if load.pair == chosen.pair) == expected
+
+
+def test_a_rater_who_has_only_seen_left_gets_a_pair_that_can_be_shown_right() -> None:
+    """Pair 1 leans left too: shown either way, it or the rater would lean by three."""
+    loads = [PairLoad(1, 3, -2), PairLoad(2, 4, 0), PairLoad(3, 4, -2)]
+    for seed in range(5):
+        chosen = choose_pair(loads, left_surplus=2, rng=random.Random(seed))
+        assert chosen is not None
+        assert (chosen.pair, chosen.first_is_left) == (2, False)
 
 
 @given(pair_loads(), surpluses, seeds)

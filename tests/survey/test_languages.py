@@ -20,7 +20,7 @@ def test_a_study_has_its_own_language_and_direction(tmp_path: Path) -> None:
     rater = make_rater(make_study(tmp_path, language="ar"))
     browser = browser_of(rater)
     for address in ("/s/demo/trial/", "/s/demo/pause/", "/s/demo/withdraw/"):
-        page = browser.get(address).content.decode()
+        page = " ".join(browser.get(address).content.decode().split())
         assert '<html lang="ar" dir="rtl"' in page
     assert "اليسرى" in browser.get("/s/demo/trial/").content.decode()
 

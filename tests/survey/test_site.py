@@ -38,7 +38,7 @@ def test_a_view_may_set_its_own_policy() -> None:
 
 def test_no_served_template_has_a_script_or_style_of_its_own() -> None:
     folder = settings.BASE_DIR / "templates"
-    written_to_disk = {folder / "analysis" / "export.html"}
+    written_to_disk = {folder / "analysis" / name for name in ("export.html", "plan_export.html")}
     served = set(folder.rglob("*.html")) - written_to_disk
     assert len(served) >= 8
     for template in served:
