@@ -28,6 +28,8 @@ sameseed.Outbox = class {
     this.rater = rater;
     this.csrfToken = csrfToken;
     this.handlers = { onReply, onRefusal, onTrouble };
+    this.tab = sameseed.newKey();
+    this.adopted = null; // what an earlier tab left; another tab that is open now sends its own
     this.memory = []; // used where the browser offers no IndexedDB
     this.database = this.#open().catch(() => null);
     this.flushing = null;
@@ -57,7 +59,8 @@ sameseed.Outbox = class {
   }
 
   async put(url, token, body) {
-    const entry = { rater: this.rater, url, token, body };
+    await this.#adopt();
+    const entry = { rater: this.rater, tab: this.tab, url, token, body };
     try {
       if (await this.database) {
         await this.#transact("readwrite", (store) => store.add(entry));
@@ -71,8 +74,21 @@ sameseed.Outbox = class {
 
   async entries() {
     if (!await this.database) return [...this.memory];
-    const kept = await this.#transact("readonly", (store) => store.index("rater").getAll(this.rater));
-    return [...kept.sort((one, other) => one.id - other.id), ...this.memory];
+    await this.#adopt();
+    const kept = await this.#kept();
+    const ours = kept.filter((entry) => entry.tab === this.tab || this.adopted.has(entry.id));
+    return [...ours.sort((one, other) => one.id - other.id), ...this.memory];
+  }
+
+  #kept() {
+    return this.#transact("readonly", (store) => store.index("rater").getAll(this.rater));
+  }
+
+  // Once, before anything of this tab's own: a tab that is open sends its answers itself, for it waits for the replies.
+  async #adopt() {
+    if (this.adopted || !await this.database) return;
+    const kept = await this.#kept();
+    this.adopted ??= new Set(kept.map((entry) => entry.id));
   }
 
   async remove(entry) {

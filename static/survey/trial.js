@@ -166,8 +166,10 @@
     if (trial.practice) awaited = trial.token;
     else last = { ...trial, choice };
     const sent = outbox.flush();
-    if (awaited) await sent;
-    else advance();
+    if (!awaited) advance();
+    await sent;
+    // Another tab has sent it, and had the reply: only the server knows what comes next.
+    if (current === null && doneUrl === null && (await outbox.entries()).length === 0) location.reload();
   }
 
   function leave() {
