@@ -125,4 +125,4 @@ def _write(folder: Path, sessions: Sequence[Session]) -> None:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="microseconds")
