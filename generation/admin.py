@@ -1,14 +1,15 @@
 """What staff see of the generation runs; commands write them, the admin only shows them."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 
 from generation.models import GeneratedImage, GenerationRun
+from generation.settings_table import flat
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs only
@@ -31,7 +32,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in t
 class GenerationRunAdmin(ReadOnlyAdmin):
     """The arms of the named sets of pairs."""
 
-    list_display = ("name", "arm", "preset", "image_count", "code", "created_at", "completed_at")
+    list_display = ("name", "arm", "preset", "image_count", "code", "created_at", "completed_at", "pairs")
     list_filter = ("arm", "preset")
     search_fields = ("name",)
     fields = ("name", "arm", "preset", "directory", "created_at", "completed_at", "decided_by", "made_by")
@@ -47,6 +48,11 @@ class GenerationRunAdmin(ReadOnlyAdmin):
         """Return how many images the run has."""
         count: int = run.image_count  # type: ignore[attr-defined]  # annotated above
         return count
+
+    @admin.display(description="pairs")
+    def pairs(self, run: GenerationRun) -> str:
+        """Return a link to the wall of the set's pairs."""
+        return format_html('<a href="{}">see</a>', reverse("runs:wall", args=[run.name]))
 
     @admin.display(description="code")
     def code(self, run: GenerationRun) -> str:
@@ -73,21 +79,8 @@ def _code(code: dict[str, Any]) -> str:
 
 def _table(values: dict[str, Any]) -> str:
     """Return nested values as a table of dotted names and texts."""
-    rows = format_html_join("", "<tr><th>{}</th><td>{}</td></tr>", _flat(values))
+    rows = format_html_join("", "<tr><th>{}</th><td>{}</td></tr>", flat(values))
     return format_html("<table>{}</table>", rows)
-
-
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:  # noqa: ANN401 -- JSON
-    if isinstance(value, dict) and value:
-        for key, item in value.items():
-            yield from _flat(item, f"{name}.{key}" if name else key)
-    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        for number, item in enumerate(value, start=1):
-            yield from _flat(item, f"{name} {number}")
-    elif isinstance(value, list):
-        yield name, ", ".join(str(item) for item in value)
-    else:
-        yield name, "" if value is None else str(value)
 
 
 @admin.register(GeneratedImage)

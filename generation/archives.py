@@ -77,8 +77,8 @@ class ArchiveParts:
 
         def write(temporary: Path) -> None:
             with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-                _write_member(archive, "arr_0", (count, *self._shape), np.uint8, self._blocks(batches))
-                _write_member(archive, "arr_1", (count,), np.int64, indices)
+                write_member(archive, "arr_0", (count, *self._shape), np.uint8, self._blocks(batches))
+                write_member(archive, "arr_1", (count,), np.int64, indices)
 
         write_atomically(path, write)
 
@@ -108,9 +108,10 @@ def _save(path: Path, images: np.ndarray) -> None:
         np.save(file, images, allow_pickle=False)
 
 
-def _write_member(
+def write_member(
     archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: type[np.generic], blocks: Iterable[bytes]
 ) -> None:
+    """Write an array of that shape into an archive, as `numpy.savez` would, from pieces of its bytes in C order."""
     header = {"descr": npy.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
     with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
         npy.write_array_header_1_0(member, header)

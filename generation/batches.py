@@ -8,8 +8,10 @@ from torch import Tensor
 
 from generation.checkpoints import load_classifier, load_diffusion, settle_classes
 from generation.datasets import to_bytes
+from generation.devices import keep_freed_memory
+from generation.diffusion.frozen import freeze
 from generation.diffusion.process import Process
-from generation.diffusion.sampler import reverse_steps
+from generation.diffusion.sampler import SamplingStep, reverse_steps
 from generation.diffusion.schedule import build_schedule, respaced
 from generation.errors import SettingsError
 from generation.guidance.score import Guidance, Predict, label_tensor
@@ -28,18 +30,19 @@ class Networks:
 
 
 def load_networks(plan: SamplingPlan, device: torch.device) -> Networks:
-    """Read a plan's networks; arms whose classifiers' files have the same content share one.
+    """Read a plan's networks and arrange them for sampling; arms whose classifiers' files are the same share one.
 
     Raises:
         CheckpointError: a file is missing, broken, or fits another network.
     """
     order = plan.class_order
     preset = settle_classes(plan.preset, knowing_classes(plan.preset, plan.diffusion, plan.arms), order)
-    unet = load_diffusion(plan.diffusion, preset, class_order=order, device=device)
+    unet = freeze(load_diffusion(plan.diffusion, preset, class_order=order, device=device), plan.precision)
     sha256 = [plan.settings[arm.name]["classifier_sha256"] for arm in plan.arms]
     files = {digest: arm.classifier for digest, arm in zip(sha256, plan.arms, strict=True) if arm.classifier}
     classifiers = {
-        digest: load_classifier(file, preset, class_order=order, device=device) for digest, file in files.items()
+        digest: freeze(load_classifier(file, preset, class_order=order, device=device), plan.precision)
+        for digest, file in files.items()
     }
     guidances = (Guidance(classifiers.get(digest), arm.scale) for digest, arm in zip(sha256, plan.arms, strict=True))
     return Networks(unet, tuple(guidances))
@@ -78,6 +81,8 @@ class BatchMaker:
     process: Process = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.at_once = self.plan.batch_size
         self.process = Process(
             respaced(build_schedule(self.plan.preset.schedule), self.plan.respacing),
@@ -111,23 +116,30 @@ class BatchMaker:
             )
         return to_bytes(images).cpu()
 
-    def sample(self, batch: range) -> Iterator[Tensor]:
-        """Yield (A, N, C, H, W) float32 images after each reverse step; the last are the finished ones."""
-        plan, image = self.plan, self.plan.preset.image
-        targets = [target.classes for target in choose_labels(plan.seed, batch, plan.classes)]
-        steps = reverse_steps(
+    def label(self, batch: range) -> Tensor:
+        """Return the classes of some pairs, as `guidance.score` has them."""
+        targets = [target.classes for target in choose_labels(self.plan.seed, batch, self.plan.classes)]
+        return label_tensor(targets, self.plan.preset.image.classes, self.device)
+
+    def noise(self, batch: range) -> PairNoise:
+        """Return the noise of some pairs, from x_T on."""
+        image = self.plan.preset.image
+        return PairNoise(self.plan.seed, batch, (image.channels, image.size, image.size))
+
+    def sample(self, batch: range) -> Iterator[SamplingStep]:
+        """Yield each reverse step's outcome, float32; the last one's `x` are the finished images."""
+        plan = self.plan
+        return reverse_steps(
             self.networks.unet,
             self.process,
             self.networks.guidances,
-            label_tensor(targets, image.classes, self.device),
-            PairNoise(plan.seed, batch, (image.channels, image.size, image.size)).draw,
+            self.label(batch),
+            self.noise(batch).draw,
             sampler=plan.sampler,
             eta=plan.eta,
             conditional=plan.preset.diffusion.class_conditional,
             precision=plan.precision,
         )
-        for step in steps:
-            yield step.x
 
     def _make_parts(self, batch: range, on_progress: Callable[[float], None]) -> Tensor:
         size, parts = self.at_once, []
@@ -139,8 +151,9 @@ class BatchMaker:
     def _try(self, batch: range, on_progress: Callable[[float], None]) -> Tensor | None:
         """Return the images, or None where memory ran out: whatever was allocated goes with this function's frame."""
         try:
-            for step, images in enumerate(self.sample(batch), start=1):  # noqa: B007 -- the last ones are returned
-                on_progress(len(batch) * step / len(self.process))
+            for number, step in enumerate(self.sample(batch), start=1):
+                images = step.x
+                on_progress(len(batch) * number / len(self.process))
         except RuntimeError as error:
             if is_out_of_memory(error):
                 return None

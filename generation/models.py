@@ -45,6 +45,9 @@ class GeneratedImage(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["run", "pair_index"], name="one_image_per_pair_of_a_run"),
         ]
+        indexes = [
+            models.Index(fields=["run", "class_index", "pair_index"], name="images_of_a_class"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.run} #{self.pair_index} ({self.class_name})"

@@ -16,7 +16,7 @@ from generation.errors import SettingsError
 T = TypeVar("T")
 
 # Streams of different purposes never meet: each has a word of its own in its key.
-PAIR, LABELS, BATCHES, ITERATION, AUGMENTATION, EVALUATION = range(6)
+PAIR, LABELS, BATCHES, ITERATION, AUGMENTATION, EVALUATION, PICTURES = range(7)
 
 
 def stream(seed: int, *key: int) -> np.random.Generator:

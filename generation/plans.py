@@ -13,9 +13,8 @@ from generation.checkpoints import sha256_of
 from generation.diffusion.solvers import check_eta
 from generation.errors import CheckpointError, SettingsError
 from generation.presets import Preset, SamplerName
+from generation.shipped import PRETRAINED
 from generation.targets import Target
-
-PRETRAINED = Path(__file__).resolve().parent / "pretrained"
 
 
 @dataclass(frozen=True)
@@ -114,6 +113,13 @@ class SamplingPlan:
         names = [arm.name for arm in self.arms]
         if not names or len(set(names)) < len(names):
             raise SettingsError(f"Arms need different names, not {', '.join(names) or 'none'}.")
+
+
+def choose_eta(preset: Preset, sampler: SamplerName, given: float | None) -> float:
+    """Return the given eta, or else the preset's where its sampler, ddim, has not been replaced by another."""
+    if given is not None:
+        return given
+    return preset.sampling.eta if sampler == preset.sampling.sampler else 0.0
 
 
 def knowing_classes(preset: Preset, diffusion: Path, arms: Sequence[ArmPlan]) -> list[Path]:

@@ -5,20 +5,17 @@ Pixels are in [-1, 1] wherever a number has their unit.
 """
 
 import dataclasses
-import difflib
-import tomllib
-import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from generation.classes import check_class_names, find_class
 from generation.errors import PresetError
+from generation.tomlfiles import TomlReader
 
 PRESETS = Path(__file__).resolve().parent / "presets"
-
-T = TypeVar("T")
+READER = TomlReader("preset", PresetError)
 
 ThreatNorm = Literal["l2", "linf"]
 SamplerName = Literal["ddpm", "ddim", "dpmpp2m"]
@@ -200,11 +197,7 @@ def load_preset(name_or_path: str | Path) -> Preset:
         raise PresetError(
             f"No preset {str(name_or_path)!r}: shipped are {known}; for your own, give its TOML file's path."
         )
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PresetError(f"{path} is no valid TOML: {error}.") from error
-    return preset_from_dict({"name": path.stem, **table})
+    return preset_from_dict({"name": path.stem, **READER.load(path)})
 
 
 def preset_from_dict(table: dict[str, Any]) -> Preset:
@@ -213,67 +206,9 @@ def preset_from_dict(table: dict[str, Any]) -> Preset:
     Raises:
         PresetError: an unknown or missing key, or a value that cannot be.
     """
-    preset = _read(Preset, table, "preset")
+    preset = READER.read(Preset, table)
     _check(preset)
     return preset
-
-
-def _read(cls: type[T], table: Any, where: str) -> T:  # noqa: ANN401 -- anything may stand in a TOML file
-    if not isinstance(table, dict):
-        raise PresetError(f"[{where}] must be a section of keys, not {table!r}.")
-    hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # every caller gives a dataclass
-    for key in table:
-        if key not in fields:
-            raise PresetError(f"Unknown key {key!r} in [{where}]: {_suggestion(key, list(fields))}.")
-    missing = [
-        name
-        for name, f in fields.items()
-        if name not in table and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise PresetError(f"[{where}] lacks {', '.join(missing)}: add the key{'s' if missing[1:] else ''}.")
-    values = {
-        key: _value(hints[key], value, key if where == "preset" else f"{where}.{key}") for key, value in table.items()
-    }
-    return cls(**values)
-
-
-def _suggestion(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 -- one return per kind of value
-    origin = typing.get_origin(hint)
-    if isinstance(hint, types.UnionType) or origin is typing.Union:
-        if value is None:
-            return None
-        return _value(next(part for part in typing.get_args(hint) if part is not type(None)), value, where)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _read(hint, value, where)
-    if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_value(typing.get_args(hint)[0], item, where) for item in value)
-    if origin is dict and isinstance(value, dict):
-        return {key: _value(typing.get_args(hint)[1], item, f"{where}.{key}") for key, item in value.items()}
-    if origin is Literal and value in typing.get_args(hint):
-        return value
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if hint in (int, str, bool) and type(value) is hint:
-        return value
-    raise PresetError(f"{where} = {value!r} cannot be: expected {_describe(hint)}.")
-
-
-def _describe(hint: Any) -> str:  # noqa: ANN401 -- a type, or a typing form
-    origin = typing.get_origin(hint)
-    if origin is Literal:
-        return " or ".join(repr(choice) for choice in typing.get_args(hint))
-    if origin is tuple:
-        return f"a list of {_describe(typing.get_args(hint)[0])}"
-    if origin is dict:
-        return f"a section of keys, each {_describe(typing.get_args(hint)[1])}"
-    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(hint, str(hint))
 
 
 def _check(preset: Preset) -> None:

@@ -1,5 +1,6 @@
 """One process or several: who makes which batch, and who speaks for all."""
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
@@ -50,3 +51,18 @@ class Alone:
 
 
 ALONE = Alone()
+
+# What accelerate launch and torchrun tell the processes that they start, by which libraries would join them.
+LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK")
+
+
+def leave_launch() -> int:
+    """Forget that this process was launched together with others, for work that each does by itself.
+
+    Returns:
+        Its number among those of its machine; 0 for a process alone.
+    """
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    for name in LAUNCHED:
+        os.environ.pop(name, None)
+    return rank

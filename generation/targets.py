@@ -60,6 +60,15 @@ def resolve_targets(preset: Preset, texts: Sequence[str]) -> tuple[Target, ...]:
     written = ", ".join(texts)
     if len(set(combinations)) < len(combinations) or any(len(set(c)) < len(c) for c in combinations):
         raise SettingsError(f"--classes names a class twice: {written}.")
+    return number_targets(image, combinations)
+
+
+def number_targets(image: Image, combinations: Sequence[tuple[int, ...]]) -> tuple[Target, ...]:
+    """Return the targets of classes and combinations of classes, in order.
+
+    Raises:
+        SettingsError: a combination's name is too long.
+    """
     targets, after = [], image.classes
     for combination in combinations:
         name = " + ".join(image.name_of(index) for index in combination)

@@ -65,16 +65,23 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, 2H, 2W)."""
-        out: Tensor = self.conv(_repeat_pixels(x))
+        out: Tensor = self.conv(repeat_pixels(x))
         return out
 
 
-def _repeat_pixels(x: Tensor) -> Tensor:
+def repeat_pixels(x: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, C, 2H, 2W)."""
     return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
-def _average_pixels(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, 2)
+def average_pixels(x: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, C, H/2, W/2): means of two by two pixels; an odd row or column is left out."""
+    by_rows = x.device.type == "cpu" and x.is_contiguous() and not (x.shape[-2] % 2 or x.shape[-1] % 2)
+    if not by_rows:
+        return F.avg_pool2d(x, 2)
+    # On a processor torch's pooling takes twice as long as adding rows, then columns, forward and back.
+    rows = x[..., ::2, :] + x[..., 1::2, :]
+    return (rows[..., ::2] + rows[..., 1::2]) / 4
 
 
 class ResBlock(nn.Module):
@@ -92,7 +99,7 @@ class ResBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.scale_shift_norm = scale_shift_norm
-        self.resample = {"": None, "up": _repeat_pixels, "down": _average_pixels}[resample]
+        self.resample = {"": None, "up": repeat_pixels, "down": average_pixels}[resample]
         self.in_layers = nn.Sequential(
             GroupNorm32(channels), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
         )

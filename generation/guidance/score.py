@@ -33,10 +33,10 @@ class Guidance:
         if not 0 <= self.scale < float("inf"):
             raise SettingsError(f"guidance scale {self.scale} cannot be: take a finite number of at least 0.")
 
-    def shift(self, x_t: Tensor, timestep: Tensor, label: Tensor) -> Tensor | None:
-        """Return scale times `class_gradient`, (N, C, H, W), or None where unguided."""
+    def shift(self, x_t: Tensor, timestep: Tensor, label: Tensor) -> Tensor:
+        """Return scale times `class_gradient`, (N, C, H, W); zero where unguided."""
         if self.classifier is None or self.scale == 0:
-            return None
+            return torch.zeros_like(x_t)
         return self.scale * class_gradient(self.classifier, x_t, timestep, label)
 
 

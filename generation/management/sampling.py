@@ -16,8 +16,8 @@ from generation.checkpoints import settle_classes
 from generation.crew import PeerFailedError, joined_processes
 from generation.devices import choose_precision
 from generation.management.options import GenerationCommand, add_class_order, add_computing, at_least
-from generation.plans import ArmPlan, SamplingPlan, knowing_classes, pretrained_checkpoint
-from generation.presets import SAMPLERS, Preset, SamplerName
+from generation.plans import ArmPlan, SamplingPlan, choose_eta, knowing_classes, pretrained_checkpoint
+from generation.presets import SAMPLERS, Preset
 from generation.processes import Processes
 from generation.runs import OnProgress
 from generation.targets import resolve_targets
@@ -102,13 +102,6 @@ def plan_from(preset: Preset, arms: Iterable[ArmPlan], device: torch.device, opt
         batch_size=options["batch_size"],
         class_order=order,
     )
-
-
-def choose_eta(preset: Preset, sampler: SamplerName, given: float | None) -> float:
-    """Return the given eta, or else the preset's where its sampler, ddim, has not been replaced by another."""
-    if given is not None:
-        return given
-    return preset.sampling.eta if sampler == preset.sampling.sampler else 0.0
 
 
 def arm_plan(preset: Preset, arm: str, classifier: Path | None, scale: float | None) -> ArmPlan:

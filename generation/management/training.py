@@ -1,25 +1,23 @@
 """What the two training commands share."""
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from django.core.management.base import CommandParser
-from torch import nn
 from tqdm import tqdm
 
-from generation.datasets import LabelledImages, Split, load_dataset
-from generation.datasets.augmentation import Augmentation
-from generation.errors import NoHeldOutError, PresetError
+from generation.errors import NoHeldOutError
+from generation.management.data import add_data, load_from
 from generation.management.options import Interruption, add_computing, at_least, positive
 from generation.presets import ClassifierTraining, DiffusionTraining, Preset
-from generation.training.loop import Metrics, Objective, Recipe
+from generation.training.loop import Metrics, Recipe
 from generation.training.session import HeldOut, Session, train
-from generation.training.validation import Validation, buckets_of, table
+from generation.training.tasks import Training, recipe_of
+from generation.training.validation import buckets_of, table
 
 SMOOTHING = 0.98
 # Beside the progress bar; the record has more.
@@ -29,13 +27,7 @@ SHOWN = {"loss", "mse", "accuracy", "fooled"}
 def add_training(parser: CommandParser) -> None:
     """Add the options that both training commands have."""
     parser.add_argument("preset", help="a shipped preset's name, or a TOML file's path")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        help="folder with Fashion-MNIST's or CIFAR-10's files, or with a folder of images for each class",
-    )
-    parser.add_argument("--validation", type=Path, help="folder with held-out images; those of --data, unless given")
+    add_data(parser)
     parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoint and the resume state")
     parser.add_argument("--iterations", type=at_least(0), help="the preset's, unless given; 0 validates and no more")
     parser.add_argument(
@@ -50,6 +42,13 @@ def add_training(parser: CommandParser) -> None:
     parser.add_argument("--learning-rate", type=positive, help="at the start; the preset's, unless given")
     parser.add_argument("--seed", type=at_least(0), default=0, help="decides weights, order, timesteps and noise")
     parser.add_argument("--save-every", type=at_least(1), default=500, help="iterations between checkpoints")
+    parser.add_argument(
+        "--keep",
+        type=at_least(1),
+        nargs="+",
+        metavar="ITERATION",
+        help="keep the weights after these iterations too, in files of their own",
+    )
     parser.add_argument("--log-every", type=at_least(1), default=10, help="iterations between entries of metrics.jsonl")
     parser.add_argument(
         "--validate-every", type=at_least(0), default=1000, help="iterations between validations; 0 for none"
@@ -59,67 +58,15 @@ def add_training(parser: CommandParser) -> None:
     )
     parser.add_argument("--initial", type=Path, help="begin from this checkpoint's weights, with a new optimiser")
     parser.add_argument("--resume", action="store_true", help="continue an interrupted training in --output")
-    parser.add_argument(
-        "--skip-corrupt", action="store_true", help="name images that cannot be read and go on with others"
-    )
     add_computing(parser)
 
 
 def recipe_from(
     settings: ClassifierTraining | DiffusionTraining | None, preset: Preset, section: str, options: dict[str, Any]
 ) -> Recipe:
-    """Return the preset's recipe with the command line's changes; annealing keeps its share of the iterations.
-
-    Raises:
-        PresetError: the preset has no such section.
-    """
-    if settings is None:
-        raise PresetError(f"Preset {preset.name} has no [{section}]: add the section to train with it.")
-    iterations = settings.iterations if options["iterations"] is None else options["iterations"]
-    anneal = settings.anneal_iterations
-    return Recipe(
-        iterations=iterations,
-        batch_size=options["batch_size"] or settings.batch_size,
-        learning_rate=settings.learning_rate if options["learning_rate"] is None else options["learning_rate"],
-        anneal_iterations=None if anneal is None else max(1, round(anneal * iterations / settings.iterations)),
-        weight_decay=settings.weight_decay,
-        ema_rate=settings.ema_rate if isinstance(settings, DiffusionTraining) else None,
-        seed=options["seed"],
-        accumulation_steps=options["accumulation_steps"],
-        augmentation=Augmentation(
-            random_crop=isinstance(settings, ClassifierTraining) and settings.random_crop,
-            random_flip=settings.random_flip,
-        ),
-    )
-
-
-def as_trained(preset: Preset, recipe: Recipe, section: Literal["classifier", "diffusion"]) -> Preset:
-    """Return the preset with what the command line changed of its recipe: what the checkpoint will say of itself."""
-    settings = getattr(preset.training, section)
-    changed = {key: getattr(recipe, key) for key in ("iterations", "batch_size", "learning_rate", "anneal_iterations")}
-    training = dataclasses.replace(preset.training, **{section: dataclasses.replace(settings, **changed)})
-    return dataclasses.replace(preset, training=training)
-
-
-@dataclasses.dataclass(frozen=True)
-class Training:
-    """What a training command asks for.
-
-    Attributes:
-        kind: `diffusion`, `robust` or `vanilla`.
-        preset: the experiment.
-        recipe: how to train.
-        build: returns the network with fresh weights, which torch's global generator draws.
-        objective: what to minimise.
-        validation: what to measure on held-out images.
-    """
-
-    kind: str
-    preset: Preset
-    recipe: Recipe
-    build: Callable[[Preset], nn.Module]
-    objective: Objective
-    validation: Validation
+    """Return the preset's recipe with the command line's changes; see `recipe_of`."""
+    keys = ("iterations", "batch_size", "learning_rate", "seed", "accumulation_steps")
+    return recipe_of(settings, preset, section, **{key: options[key] for key in keys})
 
 
 def train_with_progress(
@@ -135,11 +82,18 @@ def train_with_progress(
     """
     recipe, session = (
         training.recipe,
-        Session(options["output"], training.kind, training.preset, options["save_every"], options["log_every"]),
+        Session(
+            options["output"],
+            training.kind,
+            training.preset,
+            options["save_every"],
+            options["log_every"],
+            tuple(options["keep"] or ()),
+        ),
     )
     shows = accelerator.is_main_process
     tell = write if shows else _tell_nobody
-    data = _load(training, "train", options)
+    data = load_from(options, training.preset.image, "train")
     held_out = _held_out(training, options, tell)
     tell(f"{len(data)} training images, {len(held_out.data) if held_out else 0} to validate on.")
     torch.manual_seed(recipe.seed)
@@ -185,16 +139,6 @@ def _tell_nobody(_line: str) -> None:
     """Keep the other processes quiet."""
 
 
-def _load(training: Training, split: Split, options: dict[str, Any]) -> LabelledImages:
-    return load_dataset(
-        options["data"],
-        training.preset.image,
-        split,
-        validation=options["validation"],
-        on_corrupt=_report_corrupt if options["skip_corrupt"] else None,
-    )
-
-
 def _held_out(training: Training, options: dict[str, Any], tell: Callable[[str], object]) -> HeldOut | None:
     """Return what to validate on; None where nothing is to be or can be.
 
@@ -205,7 +149,7 @@ def _held_out(training: Training, options: dict[str, Any], tell: Callable[[str],
     if not options["validate_every"] and not only_validates:
         return None
     try:
-        data = _load(training, "test", options).subset(options["validation_images"])
+        data = load_from(options, training.preset.image, "test").subset(options["validation_images"])
     except NoHeldOutError as error:
         if only_validates:
             raise
@@ -218,10 +162,6 @@ def _held_out(training: Training, options: dict[str, Any], tell: Callable[[str],
         options["validate_every"] or 1,
         training.recipe.batch_size,
     )
-
-
-def _report_corrupt(path: Path, reason: str) -> None:
-    tqdm.write(f"{path} is skipped, for it cannot be read: {reason}", file=sys.stderr)
 
 
 @dataclasses.dataclass

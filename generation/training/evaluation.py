@@ -3,18 +3,19 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from generation import noise
-from generation.datasets import LabelledImages, to_unit_range
+from generation.datasets import LabelledImages
 from generation.diffusion.process import Process
 from generation.errors import SettingsError
 from generation.guidance.attack import Classify, ThreatModel, pgd_with_restarts
 from generation.presets import ThreatNorm
 from generation.training.ensemble import EnsembleSettings, ensemble_survivors
+from generation.training.held_out import Bucket, held_out_batch
+from generation.training.loop import Batch
 
 # Appendix E: a step is 2.5 times the radius, divided by the number of steps.
 STEP_SHARE = 2.5
@@ -90,7 +91,7 @@ class Examination:
     radii: tuple[float, ...]
     steps: int
     restarts: int
-    buckets: tuple[tuple[int, int], ...]
+    buckets: tuple[Bucket, ...]
     seed: int
     limit: int | None = None
     ensemble: EnsembleSettings | None = None
@@ -107,7 +108,7 @@ class Examination:
         return sorted(order[: self.limit].tolist())
 
 
-def timestep_buckets(edges: list[int], timesteps: int) -> list[tuple[int, int]]:
+def timestep_buckets(edges: list[int], timesteps: int) -> list[Bucket]:
     """Return the inclusive ranges between edges: [0, 50, 300] of 1000 gives 0-49, 50-299, 300-999.
 
     Raises:
@@ -162,7 +163,8 @@ def evaluate(
     for bucket in examination.buckets:
         tally = _Tally(examination)
         for start in range(0, len(chosen), batch_size):
-            batch = _noisy(data, process, chosen[start : start + batch_size], bucket, examination.seed, device)
+            rows = chosen[start : start + batch_size]
+            batch = _noisy(held_out_batch(data, rows, bucket, examination.seed, device), process)
             for_ensemble = 0 if examination.ensemble is None else max(0, examination.ensemble.images - start)
             generator = noise.torch_generator(device, examination.seed, noise.EVALUATION, *bucket, start)
             tally.add(classify, batch, for_ensemble, generator)
@@ -172,30 +174,17 @@ def evaluate(
 
 
 @dataclass(frozen=True)
-class _Batch:
+class _Noisy:
     x_t: Tensor
     timestep: Tensor
     label: Tensor
 
-    def __getitem__(self, rows: Tensor) -> "_Batch":
-        return _Batch(self.x_t[rows], self.timestep[rows], self.label[rows])
+    def __getitem__(self, rows: Tensor) -> "_Noisy":
+        return _Noisy(self.x_t[rows], self.timestep[rows], self.label[rows])
 
 
-def _noisy(
-    data: LabelledImages,
-    process: Process,
-    indices: list[int],
-    bucket: tuple[int, int],
-    seed: int,
-    device: torch.device,
-) -> _Batch:
-    """Return images with noise, each at a timestep drawn uniformly from the bucket."""
-    x_0 = to_unit_range(data.images[torch.tensor(indices)].to(device))
-    streams = [noise.stream(seed, noise.EVALUATION, *bucket, index) for index in indices]
-    step = torch.tensor([int(stream.integers(bucket[0], bucket[1] + 1)) for stream in streams], device=device)
-    drawn = np.stack([stream.standard_normal(tuple(x_0.shape[1:]), dtype=np.float32) for stream in streams])
-    x_t = process.add_noise(x_0, step, torch.from_numpy(drawn).to(device))
-    return _Batch(x_t, process.timesteps[step], data.labels[torch.tensor(indices)].to(device))
+def _noisy(batch: Batch, process: Process) -> _Noisy:
+    return _Noisy(process.add_noise(batch.x_0, batch.step, batch.noise), process.timesteps[batch.step], batch.label)
 
 
 class _Tally:
@@ -207,7 +196,7 @@ class _Tally:
         zeros = [0] * len(examination.radii)
         self.attacked, self.ensemble_pgd, self.ensemble_both = zeros.copy(), zeros.copy(), zeros.copy()
 
-    def add(self, classify: Classify, batch: _Batch, for_ensemble: int, generator: torch.Generator) -> None:
+    def add(self, classify: Classify, batch: _Noisy, for_ensemble: int, generator: torch.Generator) -> None:
         """Examine a batch, its first `for_ensemble` images with the ensemble too."""
         with torch.no_grad():
             standing = classify(batch.x_t, batch.timestep).argmax(1) == batch.label
@@ -237,7 +226,7 @@ class _Tally:
             self.ensemble_both[place] += int(firm.sum())
 
     def _after_pgd(
-        self, classify: Classify, batch: _Batch, threat_model: ThreatModel, generator: torch.Generator
+        self, classify: Classify, batch: _Noisy, threat_model: ThreatModel, generator: torch.Generator
     ) -> Tensor:
         """Return which of a batch's samples still stand, (N,) bool."""
         outcome = pgd_with_restarts(
@@ -253,7 +242,7 @@ class _Tally:
         )
         return ~outcome.fooled
 
-    def result(self, bucket: tuple[int, int]) -> BucketResult:
+    def result(self, bucket: Bucket) -> BucketResult:
         """Return the counts."""
         return BucketResult(
             first=bucket[0],

@@ -23,9 +23,10 @@ from generation.checkpoints import (
 from generation.datasets import LabelledImages
 from generation.errors import CheckpointError, GenerationError
 from generation.presets import Preset
+from generation.training.held_out import Bucket
 from generation.training.log import MetricsLog
 from generation.training.loop import Metrics, Objective, Recipe, Trainer
-from generation.training.validation import Bucket, Validation, validate
+from generation.training.validation import Validation, validate
 
 OnStep = Callable[[int, Metrics], bool]
 OnValidation = Callable[[int, Metrics], object]
@@ -41,6 +42,7 @@ class Session:
         preset: stored whole in the checkpoint, with the data's class names where it has none.
         save_every: iterations between checkpoints.
         log_every: iterations that an entry of the record is the mean of.
+        keep: iterations whose weights are kept, in files of their own.
     """
 
     folder: Path
@@ -48,6 +50,11 @@ class Session:
     preset: Preset
     save_every: int
     log_every: int = 10
+    keep: tuple[int, ...] = ()
+
+    def kept(self, iteration: int) -> Path:
+        """The file that keeps an iteration's weights: `robust-002000.safetensors`."""
+        return self.folder / f"{self.kind}-{iteration:06d}.safetensors"
 
     @property
     def checkpoint(self) -> Path:
@@ -173,7 +180,7 @@ class _Run:
             self._write_window()
         goes_on = self.trainer.all_agree(here=self.on_step(step, metrics))
         if goes_on and step < self.trainer.recipe.iterations:
-            if step % self.session.save_every == 0:
+            if step % self.session.save_every == 0 or step in self.session.keep:
                 self._save()
             if self.held_out and step % self.held_out.every == 0:
                 self.validate()
@@ -275,5 +282,8 @@ def _write(session: Session, trainer: Trainer, identity: dict[str, Any], data: L
         initial=identity.get("initial", ""),
     )
     state = {**trainer.state(), "identity": identity}
+    # First what no resume would write again.
+    if trainer.step in session.keep:
+        save_network(session.kept(trainer.step), trainer.weights, metadata)
     write_atomically(session.state, lambda temporary: torch.save(state, temporary))
     save_network(session.checkpoint, trainer.weights, metadata)

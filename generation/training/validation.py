@@ -2,25 +2,23 @@
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from generation import noise
-from generation.datasets import LabelledImages, to_unit_range
+from generation.datasets import LabelledImages
 from generation.diffusion.process import Process
 from generation.guidance.attack import attack
 from generation.presets import Attack
 from generation.training.diffusion import DiffusionObjective
+from generation.training.held_out import Bucket, held_out_batch
 from generation.training.loop import Batch, Metrics, Trainer
 
 # Of a schedule of 1000: where evaluate_classifier divides the timesteps, too.
 EDGES = (0, 50, 300, 600)
 
-Bucket = tuple[int, int]
 # A batch of held-out images -> its means by name.
 Measure = Callable[[Batch], dict[str, Tensor]]
 # A trainer -> what to measure with its weights of the moment.
@@ -112,7 +110,8 @@ def validate(
     for first, last in buckets:
         sums: dict[str, float] = {}
         for start in range(0, len(data), batch_size)[accelerator.process_index :: accelerator.num_processes]:
-            batch = _noisy(data, slice(start, start + batch_size), (first, last), seed, accelerator.device)
+            rows = range(start, min(start + batch_size, len(data)))
+            batch = held_out_batch(data, rows, (first, last), seed, accelerator.device)
             with accelerator.autocast():
                 means = measure(batch)
             for name, mean in means.items():
@@ -124,14 +123,6 @@ def validate(
                 metrics[in_bucket] = metrics.get(in_bucket, 0.0) + value
                 metrics[name] = metrics.get(name, 0.0) + value * (last - first + 1) / timesteps
     return metrics
-
-
-def _noisy(data: LabelledImages, rows: slice, bucket: Bucket, seed: int, device: torch.device) -> Batch:
-    x_0 = to_unit_range(data.images[rows].to(device))
-    streams = [noise.stream(seed, noise.EVALUATION, *bucket, rows.start + index) for index in range(len(x_0))]
-    step = torch.tensor([int(stream.integers(bucket[0], bucket[1], endpoint=True)) for stream in streams])
-    drawn = np.stack([stream.standard_normal(tuple(x_0.shape[1:]), dtype=np.float32) for stream in streams])
-    return Batch(x_0, data.labels[rows].to(device), step.to(device), torch.from_numpy(drawn).to(device))
 
 
 def table(metrics: Metrics, buckets: Sequence[Bucket]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from django.core.management import CommandError, call_command
+from PIL import Image
 from torch import Tensor, nn
 
 from generation.datasets import LabelledImages
@@ -14,7 +15,7 @@ from generation.diffusion.process import Process
 from generation.diffusion.schedule import build_schedule
 from generation.errors import SettingsError
 from generation.guidance.attack import ThreatModel
-from generation.presets import Schedule
+from generation.presets import Preset, Schedule
 from generation.training.ensemble import EnsembleSettings, ensemble_survivors
 from generation.training.evaluation import BucketResult, Examination, Share, evaluate
 
@@ -340,7 +341,7 @@ def test_the_ensemble_is_a_column_of_its_own(
         ({"buckets": [5, 9]}, "Buckets"),
         ({"threat_model": "linf"}, "no radius for an attack in linf: give --epsilon"),
         ({"preset": "nowhere"}, "No preset 'nowhere'"),
-        ({"preset": "imagenet128"}, "does not fit preset imagenet128"),
+        ({"preset": "imagenet128"}, "does not have the classes tench"),
     ],
 )
 def test_what_cannot_be_evaluated_is_one_clear_line(
@@ -366,3 +367,32 @@ def test_an_ensemble_that_is_not_installed_is_one_clear_line(
     with pytest.raises(CommandError, match="AutoAttack is not installed: `pip install pyautoattack`"):
         run(weights["vanilla"], data=data, ensemble=1)
     run(weights["vanilla"], data=data, attack_steps=1, buckets=[0], limit=1)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, tiny: Preset) -> Path:
+    """Held-out images as class folders, four of each class, one of them broken."""
+    for place, name in enumerate(tiny.image.class_names):
+        folder = tmp_path / "held-out" / name
+        folder.mkdir(parents=True)
+        for index in range(4):
+            Image.new("L", (8, 8), 80 * place + 10 * index).save(folder / f"{index}.png")
+    (tmp_path / "held-out" / "bag" / "2.png").write_bytes(b"no picture")
+    return tmp_path / "held-out"
+
+
+def test_held_out_images_of_another_folder_are_taken(
+    weights: dict[str, Path], data: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"epsilon": [0.5], "buckets": [0], "format": "json", "attack_steps": 1, "validation": pictures}
+    run(weights["vanilla"], data=data, skip_corrupt=True, **options)
+    output = capsys.readouterr()
+    assert json.loads(output.out)["classifiers"][0]["buckets"][0]["clean"]["images"] == 12
+    assert f"{pictures / 'bag' / '2.png'} is skipped" in output.err
+
+
+def test_a_picture_that_cannot_be_read_is_an_error_that_names_it(
+    weights: dict[str, Path], data: Path, pictures: Path
+) -> None:
+    with pytest.raises(CommandError, match=r"bag/2\.png"):
+        run(weights["vanilla"], data=data, epsilon=[0.5], buckets=[0], attack_steps=1, validation=pictures)

@@ -121,7 +121,7 @@ def test_two_processes_train_as_one_does(tiny_path: Path, data: Path, tmp_path: 
             tangible = our["exp_avg"].abs() > 1e-4
             weight, other = ours["network"][name], theirs["network"][name]
             # Six iterations at a rate of 1e-3 move a weight by up to 6e-3.
-            torch.testing.assert_close(other[tangible], weight[tangible], atol=6e-5, rtol=0, msg=name)
+            torch.testing.assert_close(other[tangible], weight[tangible], atol=2e-4, rtol=0, msg=name)
 
 
 def test_a_batch_smaller_than_the_number_of_processes_is_refused(tiny: Preset) -> None:

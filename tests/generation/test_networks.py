@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from generation.diffusion.layers import timestep_embedding
+from generation.diffusion.layers import average_pixels, timestep_embedding
 from generation.diffusion.unet import UNet, build_unet
 from generation.guidance.classifier import TimeClassifier, build_classifier
 from generation.guidance.score import class_gradient
@@ -81,3 +81,13 @@ def test_timestep_0_embeds_as_ones_and_zeros() -> None:
     assert embedding[0].tolist() == [1, 1, 0, 0]
     angles = torch.tensor([1.0, 0.01])
     torch.testing.assert_close(embedding[1], torch.cat([angles.cos(), angles.sin()]))
+
+
+@pytest.mark.parametrize("side", [8, 7])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_halving_averages_blocks_of_four_pixels(side: int, memory_format: torch.memory_format) -> None:
+    x = torch.arange(2.0 * 3 * side * side).reshape(2, 3, side, side)
+    halved = average_pixels(x.contiguous(memory_format=memory_format))
+    # Values rise by 1 along a row and by `side` along a column, so a block's mean is its first pixel and half of each.
+    half = side // 2
+    assert torch.equal(halved, x[..., : 2 * half : 2, : 2 * half : 2] + (1 + side) / 2)

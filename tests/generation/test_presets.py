@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from generation.errors import PresetError
-from generation.presets import load_preset, preset_from_dict, shipped_presets
+from generation.presets import Preset, load_preset, preset_from_dict, shipped_presets
 from tests.generation.conftest import TINY
 
 
@@ -42,8 +42,18 @@ def test_training_and_attack_may_be_absent(tmp_path: Path) -> None:
     assert preset.training.classifier is None
 
 
-def test_an_unnamed_class_is_called_by_its_index() -> None:
-    assert load_preset("imagenet128").image.name_of(207) == "class 207"
+def test_an_unnamed_class_is_called_by_its_index(adm16: Preset) -> None:
+    assert adm16.image.name_of(7) == "class 7"
+
+
+def test_imagenets_classes_are_shown_in_words_and_found_by_the_data_sets_folders() -> None:
+    image = load_preset("imagenet128").image
+    named = {0: "tench", 134: "crane (bird)", 207: "Golden Retriever", 517: "crane (machine)", 999: "toilet paper"}
+    assert {index: image.name_of(index) for index in named} == named
+    folders = ["n01440764", "n02012849", "n02099601", "n03126707", "n15075141"]
+    assert [image.index_of(folder) for folder in folders] == list(named)
+    assert list(image.synonyms) == sorted(image.synonyms)
+    assert [image.index_of(folder) for folder in image.synonyms] == list(range(1000))
 
 
 def test_a_preset_without_orders_and_synonyms_is_written_as_if_there_were_no_such_keys() -> None:

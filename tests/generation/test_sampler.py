@@ -77,17 +77,6 @@ def run(
     return steps[-1].x
 
 
-def test_sharing_a_batch_changes_nothing_but_rounding(
-    unet: UNet, vanilla: TimeClassifier, robust: TimeClassifier, process: Process
-) -> None:
-    labels, guidances = torch.tensor([1, 2]), [Guidance(vanilla, 5.0), Guidance(robust, 5.0)]
-    last = []
-    for shared in (True, False):
-        noise = PairNoise(5, [0, 1], (3, 16, 16))
-        last.append(list(reverse_steps(unet, process, guidances, labels, noise.draw, shared=shared))[-1].x)
-    torch.testing.assert_close(last[0], last[1], atol=ROUNDING, rtol=0)
-
-
 def test_guidance_changes_the_images(unet: UNet, vanilla: TimeClassifier, process: Process) -> None:
     arms = run(unet, process, [Guidance(), Guidance(vanilla, 50.0)], [3])
     assert not torch.allclose(arms[0], arms[1], atol=0.01)

@@ -307,3 +307,19 @@ def test_a_diffusion_is_measured_with_its_averaged_weights(held_out: LabelledIma
     expected = validate(diffusion_validation(objective)(plain), held_out, **options)
     assert found == pytest.approx(expected)
     assert found["mse"] > 1.1
+
+
+def test_kept_weights_are_those_that_a_training_of_so_many_iterations_ends_with(
+    tiny_path: Path, data: Path, tmp_path: Path
+) -> None:
+    """At a constant rate, as the tiny preset has it, a training knows nothing of its end."""
+    train(tiny_path, data, tmp_path / "whole", kind="diffusion", keep=[2, 6], validate_every=0)
+    train(tiny_path, data, tmp_path / "two", kind="diffusion", iterations=2, validate_every=0)
+    names = ("diffusion-000002.safetensors", "diffusion-000006.safetensors")
+    assert sorted(path.name for path in (tmp_path / "whole").glob("*-0*")) == list(names)
+    metadata = read_metadata(tmp_path / "whole" / names[0])
+    assert metadata is not None
+    assert metadata.step == 2
+    for name, folder in zip(names, ("two", "whole"), strict=True):
+        kept, ended = load_file(tmp_path / "whole" / name), load_file(tmp_path / folder / "diffusion.safetensors")
+        assert all(torch.equal(kept[key], ended[key]) for key in ended)

@@ -9,12 +9,13 @@ from django.core.management.base import CommandParser
 from tqdm import tqdm
 
 from generation.checkpoints import load_classifier, read_metadata, settle_classes
-from generation.datasets import LabelledImages, load_dataset
+from generation.datasets import LabelledImages
 from generation.devices import choose_device, choose_precision
 from generation.diffusion.process import Process
 from generation.diffusion.schedule import build_schedule
 from generation.errors import CheckpointError, SettingsError
 from generation.guidance.classifier import TimeClassifier
+from generation.management.data import add_data, load_from
 from generation.management.options import GenerationCommand, add_class_order, add_computing, at_least, positive
 from generation.presets import Preset, load_preset, preset_from_dict
 from generation.training.accuracy_plot import check_plot_path, write_plot
@@ -46,7 +47,7 @@ class Command(GenerationCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
         parser.add_argument("checkpoints", nargs="+", type=Path, help="classifiers to compare")
-        parser.add_argument("--data", type=Path, required=True, help="folder with the data set's files")
+        add_data(parser)
         parser.add_argument("--preset", help="for checkpoints that do not carry their own")
         parser.add_argument(
             "--threat-model", choices=["l2", "linf"], help="the attack's norm; the first preset's, or l2, unless given"
@@ -93,7 +94,7 @@ class Command(GenerationCommand):
         classifiers = [
             load_classifier(path, preset, class_order=order) for path, preset in zip(paths, presets, strict=True)
         ]
-        data = load_dataset(options["data"], presets[0].image, "test")
+        data = load_from(options, presets[0].image, "test")
         report = AccuracyReport(
             examination,
             data.name,

@@ -5,19 +5,12 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from generation.diffusion.process import Process
-from generation.diffusion.schedule import build_schedule
 from generation.errors import PresetError
-from generation.guidance.classifier import build_classifier
 from generation.management.options import GenerationCommand, at_least, positive
-from generation.management.training import Training, add_training, as_trained, recipe_from, train_with_progress
+from generation.management.training import add_training, recipe_from, train_with_progress
 from generation.presets import Attack, Preset, load_preset
 from generation.training.acceleration import build_accelerator
-from generation.training.classifier import ClassifierObjective
-from generation.training.validation import classifier_validation
-
-# Appendix E: a step is 2.5 times the radius, divided by the number of steps.
-STEP_SHARE = 2.5
+from generation.training.tasks import STEP_SHARE, classifier_training
 
 
 class Command(GenerationCommand):
@@ -45,22 +38,10 @@ class Command(GenerationCommand):
     def run(self, **options: Any) -> None:  # noqa: ANN401 -- argparse's values
         """Train."""
         preset = load_preset(options["preset"])
-        attack = None
-        if options["kind"] == "robust":
-            attack = attack_from(preset, options)
-            preset = dataclasses.replace(preset, attack=attack)
+        attack = attack_from(preset, options) if options["kind"] == "robust" else None
         recipe = recipe_from(preset.training.classifier, preset, "training.classifier", options)
         accelerator = build_accelerator(options["device"], options["precision"])
-        process = Process(build_schedule(preset.schedule), learn_sigma=False, device=accelerator.device)
-        training = Training(
-            kind=options["kind"],
-            preset=as_trained(preset, recipe, "classifier"),
-            recipe=recipe,
-            build=build_classifier,
-            objective=ClassifierObjective(process, attack),
-            # A vanilla classifier is attacked too, where the preset says how: by what the robust one trains against.
-            validation=classifier_validation(process, attack or preset.attack),
-        )
+        training = classifier_training(preset, options["kind"], recipe, attack, accelerator.device)
         train_with_progress(training, accelerator, options, self.stdout.write)
 
 

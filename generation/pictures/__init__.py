@@ -1,0 +1,1 @@
+"""The paper's pictures: gradients, targeted attacks, trajectories and sheets of samples."""
