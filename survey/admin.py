@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.db.models import Count, F, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
@@ -70,6 +70,14 @@ class StudyAdmin(ReadOnlyAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Study | None = None) -> bool:
         """Staff with the model's own permission may open and close."""
         return super(ReadOnlyAdmin, self).has_change_permission(request, obj)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the study without buttons to save: there is nothing to type."""
+        buttons = ("show_save", "show_save_and_continue", "show_save_and_add_another")
+        shown = dict.fromkeys(buttons, False) | (extra_context or {})
+        return super().change_view(request, object_id, form_url, shown)
 
     def get_urls(self) -> list[URLPattern]:
         """Put the survey's own pages before the admin's."""

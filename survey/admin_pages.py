@@ -11,7 +11,7 @@ from django.views.decorators.http import require_safe
 from .admin_forms import DraftForm, NewStudyForm
 from .models import Study
 from .monitoring import dashboard
-from .selectors import plan_of
+from .selectors import plan_of, told_arms
 
 SECTIONS = (
     ("Study", ("slug", "pairs_name", "compare", "opened", "title", "question")),
@@ -43,6 +43,7 @@ def new_study(request: HttpRequest) -> HttpResponse:
     form = NewStudyForm(request.POST or None)
     if request.method == "POST" and form.is_valid() and (study := form.create()) is not None:
         messages.success(request, f"Study '{study.slug}' is {study.status}.")
+        _warn_of_told_arms(request, study)
         return redirect("admin:survey_study_change", study.pk)
     return _form_page(request, form, title="Make a study", button="Make it")
 
@@ -56,8 +57,14 @@ def change_draft(request: HttpRequest, pk: int) -> HttpResponse:
     form = DraftForm(request.POST or None, instance=study)
     if request.method == "POST" and form.is_valid() and form.update() is not None:
         messages.success(request, f"Study '{study.slug}' is changed.")
+        _warn_of_told_arms(request, study)
         return redirect("admin:survey_study_change", study.pk)
     return _form_page(request, form, title=f"Change draft '{study.slug}'", button="Change it")
+
+
+def _warn_of_told_arms(request: HttpRequest, study: Study) -> None:
+    for arm, place in told_arms(study):
+        messages.warning(request, f"Raters can read the arm's name '{arm}' in the study's {place}: they are not blind.")
 
 
 def _form_page(request: HttpRequest, form: NewStudyForm | DraftForm, *, title: str, button: str) -> HttpResponse:

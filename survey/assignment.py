@@ -3,6 +3,10 @@
 A pair is given out when it is needed and not before: raters stop at any moment, and what was planned for them would be
 missing elsewhere. Balance comes first and chance decides the rest. The pairs served least often come first; among
 those, the one and the side are taken that keep both the pair's and the rater's own sides even.
+
+In a study that fills, sides stay within one of half for every rater and, when it is full, for every pair. A trial goes
+only to a rater whom its pair suits (`suiting`), and newcomers suit every pair, so that no place stays empty for ever. A
+place that comes free may leave its pair leaning by one more than is allowed; whoever fills it brings the pair back.
 """
 
 import random
@@ -42,6 +46,17 @@ class Assignment:
     first_is_left: bool
 
 
+def suiting(left_surplus: int) -> tuple[int | None, int | None]:
+    """Return between which surpluses, both included, a pair's sides suit a rater's; None is no bound.
+
+    With any other pair, whichever way it is shown, the pair's sides or the rater's would lean by more than `MOST_LEAN`
+    and by more than before. A rater who leans by less suits every pair: so do newcomers.
+    """
+    lowest = 1 - MOST_LEAN if left_surplus >= MOST_LEAN else None
+    highest = MOST_LEAN - 1 if left_surplus <= -MOST_LEAN else None
+    return lowest, highest
+
+
 def choose_pair(loads: Sequence[PairLoad], *, left_surplus: int, rng: random.Random) -> Assignment | None:
     """Choose the pair that a rater sees next, and its sides.
 
@@ -51,43 +66,35 @@ def choose_pair(loads: Sequence[PairLoad], *, left_surplus: int, rng: random.Ran
         rng: Decides ties. The choice is a function of the arguments and of its state.
 
     Returns:
-        Of the least served pairs and both sides, the one after which neither the pair nor the rater leans to a side
-        more than need be: the smallest largest lean, then the smallest sum of squares. Where each of them would leave
-        a lean of more than `MOST_LEAN`, as after many raters left at once, a pair served once more is taken, if one of
-        those does not. None if there is no pair.
+        Of the pairs that can be shown so that neither they nor the rater lean too far, a least served one, on the side
+        after which both lean least: the smallest largest lean, then the smallest sum of squares. If no pair can, the
+        rater's sides come first, for other raters may even out the pair's. None if there is no pair.
     """
-    if not loads:
-        return None
-    least = min(load.served for load in loads)
-    best = _evenest([load for load in loads if load.served == least], left_surplus, rng)
-    if best.lean[0] > MOST_LEAN and (others := [load for load in loads if load.served == least + 1]):
-        other = _evenest(others, left_surplus, rng)
-        best = other if other.lean[0] <= MOST_LEAN else best
-    return best.assignment
-
-
-@dataclass(frozen=True)
-class _Option:
-    """A choice, and how far it leaves the pair and the rater from even."""
-
-    lean: tuple[int, int]
-    assignment: Assignment
-
-
-def _evenest(loads: Sequence[PairLoad], left_surplus: int, rng: random.Random) -> _Option:
-    """Return the choice of a pair and a side that leaves the smallest lean; chance decides between equal ones."""
     options = [
-        (_lean(load.left_surplus + step, left_surplus + step), rng.random(), load.pair, step > 0)
-        for load in loads
-        for step in (1, -1)
+        (_rank(load, left_surplus, step), rng.random(), load.pair, step > 0) for load in loads for step in (1, -1)
     ]
-    lean, _, pair, first_is_left = min(options)
-    return _Option(lean, Assignment(pair=pair, first_is_left=first_is_left))
+    if not options:
+        return None
+    _, _, pair, first_is_left = min(options)
+    return Assignment(pair=pair, first_is_left=first_is_left)
 
 
-def _lean(pair_surplus: int, rater_surplus: int) -> tuple[int, int]:
-    """Return how far two surpluses are from even: their largest size, and the sum of their squares."""
-    return max(abs(pair_surplus), abs(rater_surplus)), pair_surplus**2 + rater_surplus**2
+def _rank(load: PairLoad, left_surplus: int, step: int) -> tuple[bool, bool, int, int, int]:
+    """Return how good a choice is that changes both surpluses by `step`; the smallest is the best."""
+    pair, rater = load.left_surplus + step, left_surplus + step
+    rater_leans = _leans(left_surplus, rater)
+    return (
+        rater_leans,
+        _leans(load.left_surplus, pair),
+        load.served,
+        max(abs(pair), abs(rater)),
+        pair**2 + rater**2,
+    )
+
+
+def _leans(before: int, after: int) -> bool:
+    """Tell whether a surplus is more than `MOST_LEAN`, and more than it was."""
+    return abs(after) > max(MOST_LEAN, abs(before))
 
 
 def place_specials(

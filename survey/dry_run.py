@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from .errors import StudyFull, SurveyError
 from .models import Rater, Study, Trial
-from .selectors import trials_for_a_rater, waiting_trials
+from .selectors import first_lease_end, trials_for_a_rater, waiting_trials
 from .services import enrol_rater, record_response
 from .simulation import Behaviour, Person, Seen, answer, draw_person
 
@@ -53,6 +53,9 @@ def simulate(
 ) -> Iterator[Outcome]:
     """Let raters answer through the services, several in turn, on a clock of their own; yield what each step did.
 
+    Who finds every place taken comes again when the lease of one who left is over: a study that asks for a number of
+    answers gets them, as long as there are raters.
+
     Args:
         study: The open study.
         raters: How many come.
@@ -70,13 +73,20 @@ def simulate(
     present: list[tuple[Rater, Person, list[int]]] = []
     while coming or present:
         while coming and len(present) < at_once:
-            number = coming.pop(0)
-            person_rng = random.Random(f"{seed} {number}")
+            person_rng = random.Random(f"{seed} {coming[0]}")
             try:
                 rater = enrol_rater(study=study, rng=person_rng, simulated=True, now=now)
             except StudyFull:
-                yield Outcome(turned_away=1)
+                if present:
+                    break
+                comes_free = first_lease_end(study, simulated=True)
+                if comes_free is None:
+                    coming.pop(0)
+                    yield Outcome(turned_away=1)
+                else:
+                    now = max(now, comes_free) + timedelta(milliseconds=1)
                 continue
+            coming.pop(0)
             person = draw_person(behaviour, trials=trials_for_a_rater(study), rng=person_rng)
             present.append((rater, person, [0]))
             yield Outcome(raters=1)

@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from generation.models import GeneratedImage
+from generation.selectors import image_bytes
 
 from .errors import UnreadableImage
 
@@ -72,12 +73,13 @@ def _encode(image: Image.Image) -> bytes:
 
 def _read(image: Source) -> tuple[bytes, str]:
     """Return a file's bytes and its name for messages."""
-    path = image if isinstance(image, Path) else image.path
+    name = str(image if isinstance(image, Path) else image.path)
     try:
-        return path.read_bytes(), str(path)
+        return image.read_bytes() if isinstance(image, Path) else image_bytes(image), name
     except OSError as error:
         raise UnreadableImage(
-            f"{path} cannot be read ({error.strerror}): restore it or make the pairs again"
+            f"{name} cannot be read ({error.strerror or error}): restore it, or make the pairs again, and upload them "
+            "if they are kept in a store"
         ) from error
 
 

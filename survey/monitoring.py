@@ -11,11 +11,14 @@ from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import TruncDay, TruncHour
 from django.utils import timezone
 
-from .models import Balance, ImageFault, Peek, Rater, Response, Study, Trial, Withdrawal
+from .models import Balance, ImageFault, Peek, Rater, Response, ServerError, Study, Trial, Withdrawal
 from .quality import FLAGS, Answer, flags_of, parse_rules
 
 HOURLY_UP_TO_DAYS = 2
 """A study that runs longer is drawn by days."""
+
+NEWEST = 20
+"""Server errors that the dashboard lists: rows, each an hour's of one kind."""
 
 MEDIAN_OF_LAST = 10_000
 """The newest answers decide the median time; more would not change it."""
@@ -72,6 +75,7 @@ class Dashboard:
         answers_per_pair: Number of answers to number of pairs that have it, ascending.
         dropout: Position in the order to how many raters stopped there: they answered nothing from it on, were not
             done, and have not been heard of for the study's `lease_s`.
+        server_errors: The newest, those at addresses that name no study included.
         left_share: Of the answers that chose a side, the share that chose the left one; None without any.
     """
 
@@ -92,6 +96,7 @@ class Dashboard:
     faults: int
     confirmed_faults: int
     set_aside: int
+    server_errors: Sequence[ServerError]
     simulated: int
     peeks: Sequence[Peek]
 
@@ -129,6 +134,7 @@ def dashboard(study: Study, *, now: datetime | None = None) -> Dashboard:
         faults=faults.count(),
         confirmed_faults=faults.filter(confirmed=True).count(),
         set_aside=Balance.objects.filter(study=study, simulated=False, set_aside=True).count(),
+        server_errors=list(ServerError.objects.filter(study_slug__in=["", study.slug])[:NEWEST]),
         simulated=Rater.objects.filter(study=study, simulated=True).count(),
         peeks=list(Peek.objects.filter(study=study).select_related("user").order_by("-seen_at")[:50]),
     )

@@ -1,5 +1,6 @@
 """What the rater's pages, the API and the services read of a survey. `survey.monitoring` reads it for researchers."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -53,10 +54,25 @@ def require_joinable(study: Study) -> None:
         raise StudyFull(f"study '{study.slug}' has all the raters it needs: there is nothing left to answer")
 
 
+def counters_to_use(study: Study, *, simulated: bool) -> QuerySet[Balance]:
+    """Return the counters of the pairs that can be shown, to be read in the order of (served, lot).
+
+    `IN (false)` where `NOT simulated` would say the same: SQLite finds no index for the latter, and would sort all
+    pairs for each answer.
+    """
+    return Balance.objects.filter(study=study, simulated__in=[simulated], set_aside__in=[False])
+
+
 def wants_answers(study: Study, *, simulated: bool) -> QuerySet[Balance]:
     """Return the counters of the pairs that want another answer."""
-    rows = Balance.objects.filter(study=study, simulated=simulated, set_aside=False)
+    rows = counters_to_use(study, simulated=simulated)
     return rows if study.raters_per_pair is None else rows.filter(served__lt=study.raters_per_pair)
+
+
+def first_lease_end(study: Study, *, simulated: bool) -> datetime | None:
+    """Return when the first place that is held comes free, if its rater is not heard of; None if none is held."""
+    held = Trial.objects.filter(rater__study=study, rater__simulated=simulated, state=Trial.State.HELD)
+    return held.exclude(lease_until=None).order_by("lease_until").values_list("lease_until", flat=True).first()
 
 
 def trials_for_a_rater(study: Study) -> int:
@@ -89,8 +105,13 @@ def rater_by_invite(*, study: Study, token: str) -> Rater | None:
 
 def progress_of(rater: Rater) -> Progress:
     """Return how many trials of the rater's plan are answered, and how many it has, as they are now."""
-    done, planned = Rater.objects.values_list("done", "planned").get(pk=rater.pk)
-    return Progress(answered=done, total=planned)
+    rater.refresh_from_db(fields=["done", "planned"])
+    return progress_in(rater)
+
+
+def progress_in(rater: Rater) -> Progress:
+    """Return the progress that the rater was read with."""
+    return Progress(answered=rater.done, total=rater.planned)
 
 
 def is_complete(rater: Rater) -> bool:
@@ -116,16 +137,15 @@ def last_answered(rater: Rater) -> Trial | None:
 
 def trial_of(rater: Rater | None, *, token: str) -> Trial:
     """Return the rater's own trial of that token; raise UnknownTrial for any other."""
-    trial = None
-    if rater is not None:
-        trial = (
-            rater.trials.filter(token=token)
-            .select_related("rater__study", "pair__first_image__run", "pair__second_image__run")
-            .first()
-        )
-    if trial is None:
+    trial = None if rater is None else trial_by_token(token)
+    if trial is None or trial.rater != rater:
         raise UnknownTrial("this page is not part of your survey, or no longer is: open your link again")
     return trial
+
+
+def trial_by_token(token: str) -> Trial | None:
+    """Return the trial of that token, whoever's it is, with its rater, study and pair."""
+    return Trial.objects.filter(token=token).order_by().select_related("rater__study", "pair").first()
 
 
 def deadline_of(rater: Rater) -> datetime | None:
@@ -152,6 +172,18 @@ def answers_total(study: Study) -> int:
     """Return the number of answers that real raters have given to ordinary trials."""
     ordinary = Response.objects.filter(trial__rater__study=study, trial__kind=Trial.Kind.ORDINARY)
     return ordinary.filter(trial__rater__simulated=False).count()
+
+
+def told_arms(study: Study) -> list[tuple[str, str]]:
+    """Return each arm's name that raters could read, and where: in an address or a text of the study's own."""
+    places = ("slug", "title", "question", "instructions", "consent_text", "completion_url", "screen_out_url")
+    texts = {place.replace("_", " "): str(getattr(study, place)) for place in places}
+    return [
+        (arm, place)
+        for arm in study.arms.values_list("name", flat=True)
+        for place, text in texts.items()
+        if re.search(rf"(?<![^\W_]){re.escape(arm)}(?![^\W_])", text, re.IGNORECASE)
+    ]
 
 
 def plan_of(study: Study) -> Plan | None:

@@ -169,13 +169,13 @@ def trial(request: HttpRequest, study: Study) -> HttpResponse:
     if rater is None:
         return redirect("survey:landing", slug=study.slug)
     if study.is_open and selectors.ended(rater, now=timezone.now()) is None:
-        services.resume(rater=rater, rng=SYSTEM_RNG)
+        rater = services.resume(rater=rater, rng=SYSTEM_RNG)
     state = trial_state(rater)
     if "done_url" in state:
         return redirect(state["done_url"])
     selectors.require_open(study)
     revised = selectors.last_answered(rater) if "back" in request.GET else None
-    progress = selectors.progress_of(rater)
+    progress = selectors.progress_in(rater)
     context = {
         "study": study,
         "handle": handle(rater),

@@ -1,23 +1,31 @@
 """Who is asking: the rater whose cookie the browser sends, or whose token a front end of one's own does."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
+from django.utils.crypto import constant_time_compare
 from rest_framework import exceptions
 from rest_framework.authentication import BaseAuthentication
 
 from survey.cookies import token_from
-from survey.models import Study, Trial
-from survey.selectors import rater_by_token
+from survey.models import Rater, Study, Trial
+from survey.selectors import rater_by_token, trial_by_token
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
 
-    from survey.models import Rater
-
 KEYWORD = "Rater "
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Who asks, and of which of their own trials, if the address names one."""
+
+    rater: Rater
+    trial: Trial | None = None
 
 
 class _CsrfCheck(CsrfViewMiddleware):
@@ -39,18 +47,22 @@ class RaterAuthentication(BaseAuthentication):
     header is sent by nobody unasked.
     """
 
-    def authenticate(self, request: "Request") -> "tuple[AnonymousUser, Rater] | None":
-        """Return the rater as `request.auth`; None if nothing names one; PermissionDenied without a CSRF token."""
+    def authenticate(self, request: "Request") -> "tuple[AnonymousUser, Asking] | None":
+        """Return who asks as `request.auth`; None if nothing names a rater; PermissionDenied without a CSRF token."""
         header = request.headers.get("Authorization", "")
         by_header = header.startswith(KEYWORD)
         if not by_header:
             self._enforce_csrf(request._request)  # noqa: SLF001 (REST framework offers no public name for it)
-        study = _study_asked_for((request.parser_context or {}).get("kwargs", {}))
+        kwargs = (request.parser_context or {}).get("kwargs", {})
+        trial = trial_by_token(kwargs["token"]) if "token" in kwargs else None
+        study = trial.rater.study if trial else Study.objects.filter(slug=kwargs.get("slug", "")).first()
         if study is None:
             return None
         token = header.removeprefix(KEYWORD).strip() if by_header else token_from(request._request, study)  # noqa: SLF001
+        if trial is not None and constant_time_compare(trial.rater.token, token or ""):
+            return AnonymousUser(), Asking(trial.rater, trial)
         rater = rater_by_token(study=study, token=token)
-        return None if rater is None else (AnonymousUser(), rater)
+        return None if rater is None else (AnonymousUser(), Asking(rater))
 
     def _enforce_csrf(self, request: HttpRequest) -> None:
         check = _CsrfCheck(_no_view)
@@ -59,11 +71,3 @@ class RaterAuthentication(BaseAuthentication):
             raise exceptions.PermissionDenied(
                 f"{reason} Open the trial page again and answer there.", code="csrf_failed"
             )
-
-
-def _study_asked_for(kwargs: dict[str, str]) -> Study | None:
-    """Return the study that the address names, or whose trial it names."""
-    if "slug" in kwargs:
-        return Study.objects.filter(slug=kwargs["slug"]).first()
-    trial = Trial.objects.select_related("rater__study").filter(token=kwargs.get("token", "")).first()
-    return None if trial is None else trial.rater.study

@@ -113,7 +113,7 @@ class StaffView(APIView):
 
 
 class StudiesView(StaffView, generics.ListAPIView[Study]):
-    """GET all studies."""
+    """GET all studies, page by page."""
 
     serializer_class = StudySerializer
     pagination_class = Pages
@@ -125,12 +125,12 @@ class StudyView(StaffView):
 
     @extend_schema(responses=StudySerializer)
     def get(self, request: Request, slug: str) -> Response:
-        """Return it."""
+        """Return a study's definition, arms, state and plan's sha256."""
         return Response(StudySerializer(study_by_slug(slug)).data)
 
 
 class PairsView(StaffView, generics.ListAPIView[Pair]):
-    """GET a study's pairs."""
+    """GET a study's pairs with their arms and how often each is served, page by page."""
 
     serializer_class = PairSerializer
     pagination_class = Pages
@@ -148,7 +148,7 @@ class ProgressView(StaffView):
 
     @extend_schema(responses=ProgressSerializer)
     def get(self, request: Request, slug: str) -> Response:
-        """Return it."""
+        """Return how far a study is: raters, answers, flags and faults; nothing of preferences."""
         return Response(ProgressSerializer(dashboard(study_by_slug(slug))).data)
 
 

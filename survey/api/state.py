@@ -12,10 +12,10 @@ from survey.services import LOOKAHEAD
 
 
 def trial_state(rater: Rater) -> dict[str, Any]:
-    """Return the rater's progress and next trials; the address of the last page once their part has ended."""
+    """Return the rater's next trials, and progress as they were read with it; the last page's address at the end."""
     slug = rater.study.slug
     now = timezone.now()
-    progress = selectors.progress_of(rater)
+    progress = selectors.progress_in(rater)
     waiting = selectors.waiting_trials(rater, limit=LOOKAHEAD)
     ended = selectors.ended(rater, now=now)
     if ended is not None:

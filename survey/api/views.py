@@ -17,7 +17,7 @@ from survey.arrivals import keep
 from survey.errors import UnknownRater
 from survey.models import SYSTEM_RNG, Rater, Trial
 
-from .authentication import RaterAuthentication
+from .authentication import Asking, RaterAuthentication
 from .serializers import AnswerSerializer, EnrolSerializer, ShowingSerializer, SkipSerializer, StateSerializer
 from .state import trial_state
 
@@ -31,18 +31,20 @@ class RaterView(APIView):
 
     def trial(self, request: Request, token: str) -> Trial:
         """Return the rater's own trial; raise UnknownTrial for any other."""
+        asking = request.auth
+        if isinstance(asking, Asking) and asking.trial is not None:
+            return asking.trial
         return selectors.trial_of(self.rater_or_none(request), token=token)
 
     def rater_or_none(self, request: Request) -> Rater | None:
         """Return who asks, if they are known."""
-        return request.auth if isinstance(request.auth, Rater) else None
+        return request.auth.rater if isinstance(request.auth, Asking) else None
 
     def what_next(self, rater: Rater) -> dict[str, Any]:
         """Return what the browser is to know now; give trials first if some should be there and are not."""
         state = trial_state(rater)
         if not state["next"] and "done_url" not in state and rater.study.is_open:
-            services.resume(rater=rater, rng=SYSTEM_RNG)
-            state = trial_state(rater)
+            state = trial_state(services.resume(rater=rater, rng=SYSTEM_RNG))
         return state
 
 
@@ -126,5 +128,4 @@ class TrialsView(RaterView):
         if rater is None:
             raise UnknownRater("nobody in this survey is known by what was sent: take part first")
         selectors.require_open(study)
-        services.resume(rater=rater, rng=SYSTEM_RNG)
-        return Response(self.what_next(rater))
+        return Response(self.what_next(services.resume(rater=rater, rng=SYSTEM_RNG)))

@@ -1,6 +1,6 @@
 """A study, what it shows, who rates it and what was answered."""
 
-from .ledger import Exposure, ImageFault, Peek, Withdrawal
+from .ledger import Exposure, ImageFault, Peek, ServerError, Withdrawal
 from .rating import Invite, Rater, Response, Revision, Trial
 from .study import QUESTION, SMALL_PX, Arm, Balance, Pair, Plan, Study
 from .tokens import SYSTEM_RNG, make_token
@@ -20,6 +20,7 @@ __all__ = [
     "Rater",
     "Response",
     "Revision",
+    "ServerError",
     "Study",
     "Trial",
     "Withdrawal",

@@ -11,7 +11,7 @@ class Exposure(models.Model):
     """One showing of a trial, as the rater's browser measured it; a trial may be shown, and not be answered."""
 
     trial = models.ForeignKey(Trial, on_delete=models.CASCADE, related_name="exposures")
-    key = models.CharField(max_length=64, unique=True)
+    key = models.CharField(max_length=64, help_text="The browser's own name for this showing.")
     shown_at = models.DateTimeField(help_text="By the browser's clock, as all times here.")
     painted_at = models.DateTimeField(null=True, blank=True, help_text="When both images were on the screen.")
     answered_at = models.DateTimeField(null=True, blank=True)
@@ -24,6 +24,7 @@ class Exposure(models.Model):
 
     class Meta:
         ordering = ["trial", "shown_at", "pk"]
+        constraints = [models.UniqueConstraint(fields=["trial", "key"], name="a_showing_is_kept_once")]
 
     def __str__(self) -> str:
         return f"{self.trial} shown at {self.shown_at:%Y-%m-%d %H:%M:%S}"
@@ -40,6 +41,25 @@ class ImageFault(models.Model):
 
     def __str__(self) -> str:
         return f"{self.pair}: fault"
+
+
+class ServerError(models.Model):
+    """How often the server failed within an hour at one place: what it answered 500 to, and nothing about who asked."""
+
+    study_slug = models.SlugField(max_length=80, blank=True, help_text="Empty: the address names no study.")
+    hour = models.DateTimeField()
+    place = models.CharField(max_length=80, help_text="The address's own name.")
+    error = models.CharField(max_length=80, help_text="The exception's class; the server's log has the rest.")
+    count = models.PositiveIntegerField(default=1)
+
+    class Meta:
+        ordering = ["-hour", "place"]
+        constraints = [
+            models.UniqueConstraint(fields=["study_slug", "hour", "place", "error"], name="one_row_per_hour_and_error")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.count} {self.error} at {self.place}, {self.hour:%Y-%m-%d %H:00}"
 
 
 class Withdrawal(models.Model):

@@ -22,7 +22,7 @@ from survey.models import (
     Trial,
 )
 
-from .trials import PLAN_FIELDS, count, free_places, issue, lock_rater, release_stale, settle, take_out, top_up
+from .trials import PLAN_FIELDS, count, free_places, issue, lock_rater, settle, sweep, take_out, top_up
 
 MAX_RESPONSE_MS = 86_400_000
 """A day; a longer time says nothing about the answer."""
@@ -71,7 +71,7 @@ def record_response(
     been closed since: what has been acknowledged stays acknowledged.
 
     Args:
-        trial: The trial that is answered.
+        trial: The trial that is answered; its `rater` is then the rater as they are after it.
         choice: `left`, `same` or `right`.
         response_ms: Milliseconds from both images painted to the answer, 0 to a day; None if unknown.
         key: The browser's own name for this answer: a second one with the same key is the same answer.
@@ -92,7 +92,7 @@ def record_response(
     """
     _check_response(choice, response_ms)
     now = now or timezone.now()
-    release_stale(now=now)
+    sweep(now=now)
     with transaction.atomic():
         rater = lock_rater(trial.rater)
         response = _known_response(trial, key)
@@ -107,7 +107,7 @@ def record_response(
             changed = True
         if showing is not None and changed:
             _store_showing(trial, showing)
-    _after(rater, more=more, rng=rng, now=now)
+    trial.rater = _after(rater, more=more, rng=rng, now=now)
     return response, changed
 
 
@@ -254,12 +254,14 @@ def skip_trial(
             count(trial, -1)
         if showing is not None:
             _store_showing(trial, showing)
-    _after(rater, more=state is not None, rng=rng, now=now)
+    trial.rater = _after(rater, more=state is not None, rng=rng, now=now)
 
 
 def _skip(rater: Rater, trial: Trial, reason: str) -> None:
     if reason == TIMEOUT:
         rater.done += trial.kind != Trial.Kind.PRACTICE
+        if trial.ordinary:
+            rater.left_surplus -= 1 if trial.first_is_left else -1  # sides are those of answers
         rater.save(update_fields=PLAN_FIELDS)
     else:
         take_out(rater, trial)
@@ -291,10 +293,12 @@ def record_exposure(*, trial: Trial, showing: Showing) -> None:
 
 
 def _store_showing(trial: Trial, showing: Showing) -> None:
-    measured = {name: value for name, value in vars(showing).items() if name != "key"}
-    changed = Exposure.objects.filter(key=showing.key, trial=trial).update(**measured)
-    if not changed and not Exposure.objects.filter(key=showing.key).exists():
-        Exposure.objects.create(trial=trial, key=showing.key, **measured)
+    Exposure.objects.bulk_create(
+        [Exposure(trial=trial, **vars(showing))],
+        update_conflicts=True,
+        unique_fields=["trial", "key"],
+        update_fields=[name for name in vars(showing) if name != "key"],
+    )
 
 
 def _require_answerable(rater: Rater, *, now: datetime) -> None:
@@ -310,12 +314,13 @@ def _require_answerable(rater: Rater, *, now: datetime) -> None:
             raise TimeOver("your time for this survey is over")
 
 
-def _after(rater: Rater, *, more: bool, rng: random.Random, now: datetime) -> None:
-    """Do what is left to do once the answer is stored."""
+def _after(rater: Rater, *, more: bool, rng: random.Random, now: datetime) -> Rater:
+    """Do what is left to do once the answer is stored; return the rater after it."""
     if rater.screened_out_at is not None:
         free_places(rater=rater)
     elif more:
-        top_up(rater=rater, rng=rng, now=now)
+        return top_up(rater=rater, rng=rng, now=now)
+    return rater
 
 
 def _check_response(choice: str, response_ms: int | None) -> None:

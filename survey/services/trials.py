@@ -12,13 +12,13 @@ import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from django.db import transaction
-from django.db.models import Exists, F, OuterRef
+from django.db import connection, transaction
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from survey.assignment import Assignment, PairLoad, choose_pair, choose_repeated
+from survey.assignment import MOST_LEAN, Assignment, PairLoad, choose_pair, choose_repeated, suiting
 from survey.models import Balance, Rater, Trial, make_token
-from survey.selectors import wants_answers
+from survey.selectors import counters_to_use, wants_answers
 
 LOOKAHEAD = 3
 """Trials that a rater holds at a time: the one to answer, and two whose images are fetched ahead."""
@@ -27,6 +27,9 @@ CANDIDATES = 16
 """Least served pairs to choose among."""
 
 RELEASED_AT_ONCE = 100
+
+SWEEP_EVERY = timedelta(seconds=1)
+"""Answers come more often than leases end."""
 
 LOT_BITS = 31
 
@@ -49,14 +52,16 @@ def lock_rater(rater: Rater) -> Rater:
     return Rater.objects.select_for_update(of=("self",)).select_related("study").get(pk=rater.pk)
 
 
-def top_up(*, rater: Rater, rng: random.Random, now: datetime | None = None) -> None:
-    """Give the rater trials until they hold `LOOKAHEAD`, or their plan or the study has no more."""
+def top_up(*, rater: Rater, rng: random.Random, now: datetime | None = None) -> Rater:
+    """Give the rater trials until they hold `LOOKAHEAD`, or their plan or the study has no more; return them then."""
     now = now or timezone.now()
     release_stale(now=now)
     more = True
     while more:
         with transaction.atomic():
-            more = issue(lock_rater(rater), rng=rng, now=now)
+            rater = lock_rater(rater)
+            more = issue(rater, rng=rng, now=now)
+    return rater
 
 
 def issue(rater: Rater, *, rng: random.Random, now: datetime) -> bool:
@@ -84,7 +89,7 @@ def issue(rater: Rater, *, rng: random.Random, now: datetime) -> bool:
 def _renew_leases(rater: Rater, *, now: datetime) -> int:
     """Return how many trials the rater holds; keep their places for another `lease_s` once half of it is over."""
     held = rater.trials.filter(state=Trial.State.HELD)
-    leases = list(held.values_list("lease_until", flat=True))
+    leases = list(held.order_by().values_list("lease_until", flat=True))
     lease = timedelta(seconds=rater.study.lease_s)
     if any(until is not None and until < now + lease / 2 for until in leases):
         held.filter(kind=Trial.Kind.ORDINARY).update(lease_until=now + lease)
@@ -127,23 +132,44 @@ def _count_in(rater: Rater, load: PairLoad, chosen: Assignment, *, lot: int) -> 
     """Count a trial into its pair's counters if they are still as they were read; tell whether they were.
 
     PostgreSQL keeps a row locked that it waited for and then found changed. The savepoint lets go of it: a transaction
-    that held on to what it did not get could wait for another one that waits for it.
+    that held on to what it did not get could wait for another one that waits for it. SQLite has one writer at a time,
+    who finds what was read.
     """
     step = 1 if chosen.first_is_left else -1
     unchanged = Balance.objects.filter(
         pair_id=load.pair, simulated=rater.simulated, served=load.served, left_surplus=load.left_surplus
     )
+    counters = {"served": load.served + 1, "left_surplus": load.left_surplus + step, "lot": lot}
+    if connection.vendor == "sqlite":
+        return bool(unchanged.update(**counters))
     with transaction.atomic():
-        counted = unchanged.update(served=load.served + 1, left_surplus=load.left_surplus + step, lot=lot)
+        counted = unchanged.update(**counters)
         if not counted:
             transaction.set_rollback(True)
     return bool(counted)
 
 
 def _candidates(rater: Rater) -> list[PairLoad]:
-    """Return the least served pairs that the rater has not seen and that want answers."""
+    """Return the least served pairs that the rater has not seen, that want answers and whose sides suit the rater's.
+
+    In a study that fills, a pair that does not suit this rater is left to another. In one without a limit each rater is
+    to see all that is asked of them: where nothing suits, any pair comes, which the next raters even out.
+    """
     seen = Trial.objects.filter(rater=rater, pair=OuterRef("pair"), kind=Trial.Kind.ORDINARY)
     rows = wants_answers(rater.study, simulated=rater.simulated).filter(~Exists(seen)).order_by("served", "lot")
+    loads = _loads(rows.filter(_suits(rater)))
+    return loads if loads or rater.study.raters_per_pair is not None else _loads(rows)
+
+
+def _suits(rater: Rater) -> Q:
+    """Return the condition that a pair's sides suit the rater's."""
+    lowest, highest = suiting(rater.left_surplus)
+    above = Q() if lowest is None else Q(left_surplus__gte=lowest)
+    below = Q() if highest is None else Q(left_surplus__lte=highest)
+    return above & below
+
+
+def _loads(rows: QuerySet[Balance]) -> list[PairLoad]:
     return [PairLoad(*row) for row in rows.values_list("pair_id", "served", "left_surplus")[:CANDIDATES]]
 
 
@@ -160,8 +186,8 @@ def _issue_special(rater: Rater, kind: str, *, rng: random.Random, now: datetime
     if kind == Trial.Kind.REPEAT:
         return _issue_repeat(rater, rng=rng, now=now)
     pair_id = (
-        rater.study.balances.filter(simulated=rater.simulated, set_aside=False)
-        .order_by("-lot")
+        counters_to_use(rater.study, simulated=rater.simulated)
+        .order_by("-served", "-lot")  # as the index has them; any pair will do
         .values_list("pair_id", flat=True)[: LOOKAHEAD * 4]
     )
     choices = list(pair_id)
@@ -231,12 +257,23 @@ def _add_trial(
     )
 
 
+_swept: dict[str, datetime] = {}
+
+
+def sweep(*, now: datetime) -> None:
+    """Free the places of trials whose leases have run out, unless this process has just done so."""
+    last = _swept.get(connection.alias)
+    if last is None or abs(now - last) >= SWEEP_EVERY:
+        _swept[connection.alias] = now
+        release_stale(now=now)
+
+
 def release_stale(*, now: datetime | None = None) -> int:
     """Free the places of trials whose leases have run out, in all studies; return how many."""
     now = now or timezone.now()
     over = Trial.objects.filter(state=Trial.State.HELD, lease_until__lt=now)
     released = 0
-    for pk in list(over.values_list("pk", flat=True)[:RELEASED_AT_ONCE]):
+    for pk in list(over.order_by("lease_until").values_list("pk", flat=True)[:RELEASED_AT_ONCE]):
         with transaction.atomic():
             if over.filter(pk=pk).update(state=Trial.State.STALE):
                 count(Trial.objects.select_related("rater").get(pk=pk), -1)
@@ -252,8 +289,10 @@ def count(trial: Trial, change: int) -> None:
         balance.update(served=F("served") + change, left_surplus=F("left_surplus") + step)
 
 
-def resume(*, rater: Rater, rng: random.Random, now: datetime | None = None) -> None:
+def resume(*, rater: Rater, rng: random.Random, now: datetime | None = None) -> Rater:
     """Bring a rater back: renew their leases, hold stale trials again where there is room, and give what is missing.
+
+    Returns the rater as they are then.
 
     A stale trial whose pair has its answers meanwhile is taken back and another pair is given instead.
     """
@@ -261,7 +300,7 @@ def resume(*, rater: Rater, rng: random.Random, now: datetime | None = None) -> 
     for trial in rater.trials.filter(state=Trial.State.STALE):
         with transaction.atomic():
             _hold_again(lock_rater(rater), trial, now=now)
-    top_up(rater=rater, rng=rng, now=now)
+    return top_up(rater=rater, rng=rng, now=now)
 
 
 def _hold_again(rater: Rater, trial: Trial, *, now: datetime) -> None:
@@ -270,8 +309,11 @@ def _hold_again(rater: Rater, trial: Trial, *, now: datetime) -> None:
         return
     until = now + timedelta(seconds=rater.study.lease_s)
     Trial.objects.filter(pk=trial.pk).update(lease_until=until)
-    room = wants_answers(rater.study, simulated=rater.simulated).filter(pair=trial.pair_id)
     step = 1 if trial.first_is_left else -1
+    room = wants_answers(rater.study, simulated=rater.simulated).filter(pair=trial.pair_id)
+    if rater.study.raters_per_pair is not None:
+        # Another may have had its place on the other side, and its own side may lean too far now.
+        room = room.filter(left_surplus__lt=MOST_LEAN) if step > 0 else room.filter(left_surplus__gt=-MOST_LEAN)
     if not room.update(served=F("served") + 1, left_surplus=F("left_surplus") + step):
         settle(trial, Trial.State.VOID, since=(Trial.State.HELD,))
         take_out(rater, trial)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from survey.assignment import REPEAT_GAP, PairLoad, choose_pair, choose_repeated, place_specials
+from survey.assignment import REPEAT_GAP, PairLoad, choose_pair, choose_repeated, place_specials, suiting
 
 seeds = st.integers(0, 2**32)
 surpluses = st.integers(-4, 4)
@@ -20,23 +20,41 @@ def pair_loads(draw: st.DrawFn) -> list[PairLoad]:
     return [PairLoad(pair, draw(st.integers(0, 5)), draw(surpluses)) for pair in ids]
 
 
+def leans(before: int, after: int) -> bool:
+    """Tell whether sides are further than one from half, and further than before."""
+    return abs(after) > 2 and abs(after) > abs(before)
+
+
 @given(pair_loads(), surpluses, seeds)
-def test_a_least_served_pair_is_chosen_unless_only_another_keeps_sides_even(
+def test_of_the_pairs_that_keep_sides_even_a_least_served_one_is_chosen(
     loads: list[PairLoad], surplus: int, seed: int
 ) -> None:
     chosen = choose_pair(loads, left_surplus=surplus, rng=random.Random(seed))
     if chosen is None:
         assert not loads
         return
-    least = min(load.served for load in loads)
-    even = {
-        load.served
+    even = [
+        load
         for load in loads
-        for step in (1, -1)
-        if max(abs(load.left_surplus + step), abs(surplus + step)) <= 2
-    }
-    expected = least + 1 if least not in even and least + 1 in even else least
-    assert next(load.served for load in loads if load.pair == chosen.pair) == expected
+        if any(not leans(load.left_surplus, load.left_surplus + s) and not leans(surplus, surplus + s) for s in (1, -1))
+    ]
+    picked = next(load for load in loads if load.pair == chosen.pair)
+    step = 1 if chosen.first_is_left else -1
+    assert not leans(surplus, surplus + step)
+    if even:
+        assert picked.served == min(load.served for load in even)
+        assert not leans(picked.left_surplus, picked.left_surplus + step)
+
+
+@given(pair=st.integers(-6, 6), rater=st.integers(-6, 6))
+def test_a_pair_suits_a_rater_if_it_can_be_shown_some_way_without_a_lean(pair: int, rater: int) -> None:
+    can_be_shown = any(not leans(pair, pair + step) and not leans(rater, rater + step) for step in (1, -1))
+    lowest, highest = suiting(rater)
+    assert can_be_shown == ((lowest is None or pair >= lowest) and (highest is None or pair <= highest))
+
+
+def test_every_pair_suits_a_newcomer() -> None:
+    assert suiting(0) == suiting(1) == suiting(-1) == (None, None)
 
 
 def test_a_rater_who_has_only_seen_left_gets_a_pair_that_can_be_shown_right() -> None:
@@ -102,6 +120,10 @@ class Survey:
             for pair, served in self.served.items()
             if pair not in seen and (self.wanted is None or served < self.wanted)
         ]
+        if self.wanted is not None:
+            lowest, highest = suiting(rater_surplus)
+            loads = [one for one in loads if lowest is None or one.left_surplus >= lowest]
+            loads = [one for one in loads if highest is None or one.left_surplus <= highest]
         chosen = choose_pair(loads, left_surplus=rater_surplus, rng=self.rng)
         if chosen is None:
             return None
@@ -135,15 +157,51 @@ def test_pairs_and_raters_sides_stay_even_while_raters_drop_out(
     assert max(map(abs, survey.surplus.values())) <= 2
 
 
-@given(pairs=st.integers(2, 20), wanted=st.integers(1, 12), k=st.integers(1, 20), seed=seeds)
-def test_a_study_that_is_full_has_what_it_wanted_of_each_pair(pairs: int, wanted: int, k: int, seed: int) -> None:
+@given(
+    pairs=st.integers(1, 12),
+    wanted=st.integers(1, 9),
+    k=st.integers(1, 12),
+    at_once=st.integers(1, 30),
+    dropout=st.floats(0, 0.6),
+    seed=seeds,
+)
+def test_a_full_study_has_what_it_wanted_of_each_pair_and_even_sides_of_pairs_and_raters(
+    pairs: int, wanted: int, k: int, at_once: int, dropout: float, seed: int
+) -> None:
+    """Raters answer in any order among each other; what one holds who left comes free at any later moment."""
     survey = Survey(pairs, wanted, seed)
-    while min(survey.served.values()) < wanted:
-        seen: set[int] = set()
-        while len(seen) < k and (given := survey.give(seen, 0)):
-            seen.add(given[0])
-        assert max(survey.served.values()) - min(survey.served.values()) <= 1
-    assert set(survey.served.values()) == {wanted}
+    answered: list[tuple[int, int, int]] = []
+    gone: list[tuple[int, int]] = []
+    present: list[tuple[int, int, list[tuple[int, int]], dict[int, int]]] = []
+    came = 0
+    while len(answered) < pairs * wanted:
+        if len(present) < at_once:
+            stays = came > 50 or survey.rng.random() >= dropout
+            present.append((came, k if stays else survey.rng.randrange(k), [], {}))
+            came += 1
+        if gone and survey.rng.random() < 0.5:
+            survey.count(*take(gone, survey.rng))
+        rater, stops, held, seen = present.pop(survey.rng.randrange(len(present)))
+        while len(held) < 3 and len(seen) < k and (given := survey.give(set(seen), sum(seen.values()))):
+            held.append(given)
+            seen[given[0]] = given[1]
+        if stops == len(seen) - len(held):
+            gone += held
+        elif held:
+            answered.append((rater, *held.pop(0)))
+            present.append((rater, stops, held, seen))
+    assert Counter(pair for _, pair, _ in answered) == dict.fromkeys(range(pairs), wanted)
+    for place in (0, 1):
+        sides: Counter[int] = Counter()
+        for one in answered:
+            sides[one[place]] += one[2]
+        assert max(map(abs, sides.values())) <= 2
+
+
+def take(places: list[tuple[int, int]], rng: random.Random) -> tuple[int, int, int]:
+    """Take one of the places out of the list; return it as what is to be counted out."""
+    pair, side = places.pop(rng.randrange(len(places)))
+    return pair, -1, side
 
 
 counts = st.integers(0, 8)

@@ -33,6 +33,29 @@ def test_create_study_prints_the_raters_link(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("slug", "options", "told"),
+    [
+        ("robust-or-not", [], ["'robust' in the study's slug"]),
+        (
+            "demo",
+            ["--title", "Vanilla and Robust"],
+            ["'robust' in the study's title", "'vanilla' in the study's title"],
+        ),
+        ("demo", ["--question", "Which is more robustly drawn?"], []),
+    ],
+)
+def test_create_study_warns_where_raters_could_read_an_arms_name(
+    tmp_path: Path, slug: str, options: list[str], told: list[str]
+) -> None:
+    write_pairs(tmp_path)
+    warned = StringIO()
+    call_command("create_study", slug, "--pairs", "toys", *options, stdout=StringIO(), stderr=warned)
+    lines = warned.getvalue().splitlines()
+    assert len(lines) == len(told)
+    assert all(words in line for words, line in zip(told, lines, strict=True))
+
+
 def test_create_study_takes_its_options(tmp_path: Path) -> None:
     write_pairs(tmp_path)
     options = ["--question", "Which?", "--title", "Toys", "--pairs-per-rater", "3", "--raters-per-pair", "2"]

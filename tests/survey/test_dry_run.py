@@ -10,6 +10,7 @@ from django.core.management import CommandError, call_command
 from pytest_django.live_server_helper import LiveServer
 
 from analysis.frames import responses
+from survey.dry_run import Outcome, simulate
 from survey.models import Rater, Response
 from survey.monitoring import excluded_raters, flags_by_rater
 from survey.selectors import answers_total
@@ -63,6 +64,19 @@ def test_simulated_raters_are_marked_and_in_nobodys_way(tmp_path: Path) -> None:
     simulated = responses(study, simulated=True)
     chosen = simulated["left_arm"].where(simulated["choice"] == "left", simulated["right_arm"])
     assert set(chosen) == {"robust"}
+
+
+@pytest.mark.django_db
+def test_simulated_raters_fill_the_places_of_those_who_leave(tmp_path: Path) -> None:
+    study = make_study(tmp_path, count=6, pairs_per_rater=4, raters_per_pair=9)
+    behaviour = Behaviour(dropout=0.4)
+    total = Outcome()
+    for step in simulate(study=study, raters=60, behaviour=behaviour, at_once=10, seed=3):
+        total.add(step)
+    assert total.left > 0
+    assert total.turned_away > 0, "the study is full before all have come"
+    answers = Counter(Response.objects.values_list("trial__pair", flat=True))
+    assert sorted(answers.values()) == [9] * 6
 
 
 @pytest.mark.django_db

@@ -8,6 +8,8 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
+from survey.models.study import QUESTION
+
 from .conftest import browser_of
 from .factories import make_rater, make_study
 
@@ -42,3 +44,13 @@ def test_every_text_of_the_raters_pages_is_translated() -> None:
         marked |= set(re.findall(r'\{% translate "([^"]+)"', template.read_text()))
     assert len(marked) > 40
     assert [text for text in sorted(marked) if known.gettext(text) == text] == []
+
+
+@pytest.mark.parametrize(
+    ("question", "told"),
+    [(QUESTION, "أي الصورتين أكثر واقعية"), ("<b>50 %</b> A & B?", "&lt;b&gt;50 %&lt;/b&gt; A &amp; B?")],
+)
+def test_the_usual_question_is_translated_and_ones_own_stays(tmp_path: Path, question: str, told: str) -> None:
+    rater = make_rater(make_study(tmp_path, language="ar", question=question))
+    assert told in Client().get("/s/demo/consent/").content.decode()
+    assert told in browser_of(rater).get("/s/demo/trial/").content.decode()

@@ -30,6 +30,16 @@ def test_every_page_carries_the_policy(rater: Rater) -> None:
         assert "unsafe" not in policy
 
 
+def test_no_cookie_is_a_scripts_and_none_is_sent_to_other_sites(study: Study) -> None:
+    browser = Client()
+    browser.get("/s/demo/consent/")
+    browser.post("/s/demo/consent/")
+    assert {"csrftoken", "rater-demo"} <= browser.cookies.keys()
+    for cookie in browser.cookies.values():
+        assert cookie["httponly"] or not cookie.value
+        assert cookie["samesite"] == "Lax" or not cookie.value
+
+
 def test_a_view_may_set_its_own_policy() -> None:
     answer = HttpResponse(headers={"Content-Security-Policy": "sandbox"})
     policed = ContentSecurityPolicyMiddleware(lambda _: answer)(RequestFactory().get("/"))

@@ -9,7 +9,7 @@ from generation.selectors import runs_named
 from survey.errors import SurveyError
 from survey.management.options import add_definition, definition_of, two_arms
 from survey.models import Study
-from survey.selectors import study_by_slug
+from survey.selectors import study_by_slug, told_arms
 from survey.services import create_study, revise_study, update_study
 
 
@@ -47,6 +47,10 @@ class Command(BaseCommand):
         state = "open" if study.is_open else "a draft"
         self.stdout.write(f"Study '{study.slug}' is {state}: {study.pairs.count()} pairs of {', '.join(arms)}.")
         self.stdout.write(f"Raters' link: {reverse('survey:landing', args=[study.slug])}")
+        for arm, place in told_arms(study):
+            self.stderr.write(
+                f"Raters can read the arm's name '{arm}' in the study's {place}: they are not blind then."
+            )
 
     def create(self, options: dict[str, Any]) -> Study:
         """Make a study of named pairs, and say what is left out."""

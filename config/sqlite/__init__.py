@@ -1,0 +1,1 @@
+"""SQLite for many writers at once; see `config.sqlite.base`."""
