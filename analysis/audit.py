@@ -4,7 +4,7 @@ Nothing here drops an answer. Raters are flagged by rules that are written down 
 and without them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -19,14 +19,11 @@ from analysis.sides import Codes, Sides
 
 FAST_MS = 500
 RARE = 0.001
-FAST_SHARE = 0.2
-CATCH_SHARE = 0.8
+FAST_SHARE, CATCH_SHARE = 0.2, 0.8
 RULES = {
     "fast": f"answers more than {FAST_SHARE:.0%} of the trials in under {FAST_MS} ms",
     "one-sided": f"chooses one side so often that chance would do it to fewer than {RARE:.1%} of such raters",
-    "straight-lining": (
-        f"gives one answer so many times in a row that chance would do it to fewer than {RARE:.1%} of such raters"
-    ),
+    "straight-lining": f"gives one answer so often in a row that chance would do it to under {RARE:.1%} of such raters",
     "catch": f"answers fewer than {CATCH_SHARE:.0%} of the catch trials right",
 }
 ASSUMES = (
@@ -142,6 +139,7 @@ class Audit:
 
     Attributes:
         side_bias: The share of "left" among the answers that chose a side, clustered.
+        left_chosen: Answers that chose the left side, and all that chose a side.
         first_left: Answers whose left image was the first arm's, and all answers.
         order: By position; absent if positions are not known.
         times: Absent if no time is known.
@@ -156,6 +154,7 @@ class Audit:
     """
 
     side_bias: ClusteredShare | Absent
+    left_chosen: tuple[int, int]
     first_left: tuple[int, int]
     order: Order | Absent
     times: Times | Absent
@@ -185,6 +184,7 @@ def audit(frame: pd.DataFrame, chosen: Sides, confidence: float = 0.95) -> Audit
     left_first = (answers["left_arm"].to_numpy(dtype=object) < answers["right_arm"].to_numpy(dtype=object)).sum()
     return Audit(
         side_bias=clustered_share(chosen.left, chosen.rater, chosen.pair, confidence=confidence),
+        left_chosen=(int(chosen.left.sum()), len(chosen)),
         first_left=(int(left_first), len(answers)),
         order=order_effects(answers, chosen),
         times=response_times(answers),
@@ -212,10 +212,7 @@ def order_effects(answers: pd.DataFrame, chosen: Sides) -> Order | Absent:
         millis = answers["response_ms"].to_numpy(dtype=float, na_value=np.nan)
         seconds = _trend(position, np.log(np.where(millis > 0, millis, np.nan) / 1000), rater, pair)
         if isinstance(seconds, Trend):
-            seconds = Trend(
-                float(np.exp(seconds.start)), float(np.exp(seconds.end)), seconds.slope, seconds.standard_error,
-                seconds.p_value,
-            )  # fmt: skip
+            seconds = replace(seconds, start=float(np.exp(seconds.start)), end=float(np.exp(seconds.end)))
         trends.append(seconds)
     else:
         trends.append(Absent("no response time is known"))

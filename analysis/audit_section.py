@@ -17,7 +17,11 @@ def audit_section(comparison: Comparison) -> dict[str, Any]:
     """Return the audit of one comparison, written out."""
     found = comparison.audit
     return {
-        "rows": [*_side_rows(found), *_trial_rows(found), *_order_rows(found, comparison.first_arm)],
+        "rows": [
+            *_side_rows(found, comparison.first_arm),
+            *_trial_rows(found),
+            *_order_rows(found, comparison.first_arm),
+        ],
         "flagged": [(flag.rater, f"{flag.answers:,}", "; ".join(flag.reasons)) for flag in found.flagged][
             :FLAGGED_SHOWN
         ],
@@ -43,15 +47,15 @@ def _beside(share: ClusteredShare | Absent) -> tuple[str, str, str, str]:
     return f"{100 * share.share:.1f}%", interval_text(share), p_value, f"{share.answers:,}"
 
 
-def _side_rows(found: Audit) -> Rows:
+def _side_rows(found: Audit, arm: str) -> Rows:
     first, answers = found.first_left
     shown = f"{percent_text(first, answers)}% of {answers:,} answers" if answers else "–"
-    bias = found.side_bias
+    bias, (left, sides) = found.side_bias, found.left_chosen
     said = (
-        bias.reason if isinstance(bias, Absent)
+        f"{left:,} of {sides:,} ({bias.reason})" if isinstance(bias, Absent)
         else f"{100 * bias.share:.1f}% ({interval_text(bias)}; p {p_text(bias.p_value)} against 50%)"
     )  # fmt: skip
-    return [("first arm shown on the left", shown), ("left chosen, of the sides chosen", said)]
+    return [(f"{arm} shown on the left", shown), ("left chosen, of the sides chosen", said)]
 
 
 def _trial_rows(found: Audit) -> Rows:

@@ -25,9 +25,9 @@ def preference_curve(first_arm: str, second_arm: str, thresholds: Sequence[float
         first: (T,) percents of pairs.
         second: (T,) percents of pairs.
     """
-    left, top, height = 40, 10, 170
-    most = max(10.0, float(np.max(first)), float(np.max(second)))
-    ceiling = 10 * np.ceil(most / 10)
+    left, top, height = 46, 10, 170
+    most = max(float(np.max(first)), float(np.max(second)))
+    ceiling = 20 * max(1.0, float(np.ceil(most / 20)))
     span = max(1.0, thresholds[-1] - thresholds[0])
 
     def at(threshold: float, share: float) -> tuple[float, float]:
@@ -36,14 +36,19 @@ def preference_curve(first_arm: str, second_arm: str, thresholds: Sequence[float
     marks = [line(left, top + height, WIDTH, top + height), line(left, top, left, top + height)]
     ticks = np.linspace(0, ceiling, 5).tolist()
     marks += [label(left - 6, at(0, share)[1] + 4, f"{share:g}%", "end") for share in ticks]
-    for place in range(5):
-        threshold = thresholds[0] + span * place / 4
+    for threshold in _ticks(thresholds[0], thresholds[-1]):
         marks.append(label(at(threshold, 0)[0], top + height + 18, f"{threshold:g}"))
     for shares, stroke in ((first, FIRST), (second, SECOND)):
         marks.append(path([at(t, float(s)) for t, s in zip(thresholds, shares, strict=True)], stroke=stroke))
     marks.append(label(WIDTH / 2, top + height + 38, "threshold, in % of the raters who chose a side"))
     spoken = f"at {thresholds[0]:g}: {first_arm} {first[0]:.1f}%, {second_arm} {second[0]:.1f}%"
     return svg("Pairs that prefer each arm, against the threshold", spoken, top + height + 46, marks)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return the tens from low to high, or both ends where there are not two."""
+    tens = [10.0 * place for place in range(int(np.ceil(low / 10)), int(high // 10) + 1)]
+    return tens if len(tens) > 1 else [low, high]
 
 
 def forest(
@@ -119,7 +124,7 @@ def caterpillar(title: str, effects: Caterpillar, z: float) -> str:
 
 def sequence(first_arm: str, found: Monitoring) -> str:
     """Draw the confidence sequence of the mean score against the raters counted so far."""
-    left, top, height = 40, 10, 150
+    left, top, height = 46, 10, 150
     places = np.unique(np.linspace(0, len(found.after) - 1, min(len(found.after), MOST_MARKS)).astype(int))
 
     def at(place: int, share: float) -> tuple[float, float]:

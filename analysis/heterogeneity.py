@@ -11,10 +11,11 @@ from analysis.absent import Absent
 from analysis.clustered import ClusteredShare, clustered_share
 from analysis.crossed import Array
 from analysis.mixed import MixedFit
+from analysis.preference import natural_key
 from analysis.sides import Sides
 
 ASSUMES = (
-    "A pair's preference is that of an average rater, under the mixed logistic model.",
+    "A pair's preference is that of an average rater, under the mixed logistic model, its spreads taken as known.",
     "A class's preference is its share of answers, drawn towards the mean of the classes by the empirical Bayes rule.",
     "Intervals are for each pair or class by itself; of many, some miss.",
 )
@@ -70,7 +71,9 @@ def shrunken_pairs(
 ) -> tuple[Shrunken, ...]:
     """Return every pair's preference by the mixed model, the highest first.
 
-    The interval takes the model's effect and spread as known, as a caterpillar plot does.
+    The interval allows for what is unknown of the pair's own part and of the model's effect, which moves it; the spread
+    of pairs and raters is taken as known (Kass and Steffey, 1989, Journal of the American Statistical Association 84:
+    717-726, first order).
 
     Args:
         chosen: The answers that the model was fitted to.
@@ -81,13 +84,14 @@ def shrunken_pairs(
     """
     z = float(stats.norm.ppf((1 + confidence) / 2))
     logit = float(fit.coefficients[0]) + fit.effects[grouping]
-    wide = z * fit.effect_errors[grouping]
+    wide = z * np.hypot(fit.effect_errors[grouping], (1 + fit.follows[grouping][:, 0]) * fit.standard_errors[0])
     first = np.bincount(chosen.pair, chosen.first, len(chosen.pairs)).astype(int)
     total = np.bincount(chosen.pair, minlength=len(chosen.pairs))
     rows = zip(map(str, chosen.pairs), first.tolist(), (total - first).tolist(), expit(logit).tolist(),
                expit(logit - wide).tolist(), expit(logit + wide).tolist(), strict=True)  # fmt: skip
     found = [Shrunken(name, classes.get(name, ""), *rest) for name, *rest in rows]
-    return tuple(sorted(found, key=lambda row: (-row.share, row.name)))
+    # Where the model finds no spread all are alike but for rounding, and the answers themselves decide.
+    return tuple(sorted(found, key=lambda row: (-round(row.share, 9), row.second - row.first, natural_key(row.name))))
 
 
 def shrunken_classes(

@@ -15,6 +15,9 @@ TITLES: Mapping[str, str] = {
     "fid_infinity": "FID∞ (lower is better)",
 }
 
+# What is smaller is what rounding leaves of 0.
+ROUNDING = 1e-9
+
 
 def metrics_context(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return the table that the templates show, or None where nothing was measured.
@@ -30,16 +33,8 @@ def metrics_context(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "arms": list(arms),
         "rows": [(TITLES[metric], [_cell(arm, metric) for arm in arms.values()]) for metric in measured],
         "differences": [
-            (
-                f"{difference['first']} less {difference['second']}",
-                (
-                    f"{TITLES[metric].partition(' (')[0]} {_number(difference['values'][metric])} "
-                    f"({result['protocol']['confidence']:.0%} {_range(difference['intervals'][metric])})"
-                ),
-            )
-            for difference in result["differences"]
-            for metric in measured
-            if difference["intervals"].get(metric)
+            (f"Difference, {each['first']} less {each['second']}", _difference(each, measured, result["protocol"]))
+            for each in result["differences"]
         ],
         "made": _made(result),
         "warnings": list(dict.fromkeys(text for arm in arms.values() for text in arm["warnings"])),
@@ -54,8 +49,21 @@ def _cell(arm: Mapping[str, Any], metric: str) -> str:
     return _number(value) if error is None else f"{_number(value)} ± {_number(error)}"
 
 
+def _difference(
+    difference: Mapping[str, Any], measured: Sequence[str], protocol: Mapping[str, Any]
+) -> list[tuple[str, str]]:
+    values, intervals, level = difference["values"], difference["intervals"], f"{protocol['confidence']:.0%}"
+    return [
+        (TITLES[metric].partition(" (")[0], f"{_number(values[metric])} ({level} {_range(intervals[metric])})")
+        for metric in measured
+        if intervals.get(metric)
+    ]
+
+
 def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2e}"
+    if abs(value) < ROUNDING:
+        return "0.000"
+    return (f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.2e}").replace("-", "−", 1 if value < 0 else 0)
 
 
 def _range(ends: Sequence[float]) -> str:

@@ -112,7 +112,7 @@ def file_thumbnails(study: Study, report: Report) -> Thumbnails:
 
     def data(pair: Pair, side: str) -> str:
         image = pair.first_image if side == "first" else pair.second_image
-        return "data:image/png;base64," + base64.b64encode(plain_png(image.path)).decode()
+        return "data:image/png;base64," + base64.b64encode(plain_png(image)).decode()
 
     return _thumbnails(study, report, data)
 

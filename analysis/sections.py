@@ -35,6 +35,8 @@ Rows = list[tuple[str, str]]
 # A page of more rows is slow to open on a phone; pairs.csv has them all.
 PAIRS_OPEN, PAIRS_SHOWN = 200, 2000
 FOREST_PAIRS, FOREST_CLASSES = 20, 40
+# A standard deviation, or differences, on the logit scale that are 0 as printed.
+NOTHING = 5e-4
 CURVE = parse_thresholds(range(50, 100, 1))
 
 
@@ -170,7 +172,7 @@ def _plots(comparison: Comparison, thumbnails: Thumbnails) -> dict[str, SafeStri
     mixed, z = comparison.mixed, float(stats.norm.ppf((1 + comparison.significance.confidence) / 2))
     if not isinstance(mixed, Absent):
         for name, effects in (("raters", mixed.raters), ("pairs", mixed.pairs)):
-            if effects.names:
+            if effects.names and np.ptp(effects.effects) > NOTHING:
                 found[f"{name}-caterpillar"] = charts.caterpillar(
                     f"Effects of {name}, as logits, with intervals", effects, z
                 )
@@ -250,12 +252,17 @@ def _mixed(comparison: Comparison) -> Rows:
     mixed = comparison.mixed
     if isinstance(mixed, Absent):
         return []
-    unknown = "cannot be told"
+
+    def spread(value: float | None) -> str:
+        if value is None:
+            return "cannot be told"
+        return number(value) + (" (no more than chance makes)" if value < NOTHING else "")
+
     return [
         ("effect, as a logit", f"{number(mixed.effect)} ({number(mixed.low)} to {number(mixed.high)})"),
         ("test of no effect", f"p {p_text(mixed.p_value)}"),
-        ("standard deviation of raters", unknown if mixed.rater_sd is None else number(mixed.rater_sd)),
-        ("standard deviation of pairs", unknown if mixed.pair_sd is None else number(mixed.pair_sd)),
+        ("standard deviation of raters", spread(mixed.rater_sd)),
+        ("standard deviation of pairs", spread(mixed.pair_sd)),
         ("log-likelihood", number(mixed.log_likelihood, 2)),
     ]
 

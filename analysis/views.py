@@ -197,7 +197,7 @@ def pair_image(_request: HttpRequest, slug: str, pair: int, side: str) -> HttpRe
     if found is None or side not in ("first", "second"):
         raise Http404
     try:
-        data = plain_png((found.first_image if side == "first" else found.second_image).path)
+        data = plain_png(found.first_image if side == "first" else found.second_image)
     except UnreadableImage as error:
         raise Http404(str(error)) from error
     return HttpResponse(data, content_type="image/png")

@@ -5,13 +5,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from django.core.management.base import CommandParser
 from tqdm import tqdm
 
-from analysis.metrics.features import BATCH_SIZE, Extractor, load_extractor
+from analysis.metrics.extraction import BATCH_SIZE
+from analysis.metrics.features import Extractor, load_extractor
 from analysis.metrics.images import ImageFolder, image_files
 from analysis.metrics.protocols import NATIVE, PROTOCOLS
-from generation.devices import choose_device, choose_precision
+from generation.devices import choose_precision
 from generation.management.options import add_computing, at_least
 from survey.models import Arm
 
@@ -35,9 +37,8 @@ def add_features(parser: CommandParser) -> None:
     add_computing(parser)
 
 
-def chosen_extractor(options: dict[str, Any]) -> Extractor:
+def chosen_extractor(options: dict[str, Any], device: torch.device) -> Extractor:
     """Return the network that the options name."""
-    device = choose_device(options["device"])
     return load_extractor(
         options["features"],
         weights=options["weights"],
@@ -60,6 +61,6 @@ def arm_images(arm: Arm) -> ImageFolder:
 
 @contextmanager
 def progress(path: Path, total: int | None = None) -> Iterator[Callable[[int], object]]:
-    """Show a bar while a set's images are done."""
+    """Show a bar while a set's images are done; of several processes' work, what the first has or was handed."""
     with tqdm(desc=path.name, total=total, unit="image") as bar:
         yield bar.update

@@ -1,110 +1,148 @@
-"""A sweep's curves as one SVG that needs no script, style sheet or font of its own."""
+"""Metrics as a plot, a panel each: over a sweep's values, or arm by arm; as SVG, PNG or PDF."""
 
+import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
 from typing import Any
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 480, 260, 64, 16, 34, 44
-# Told apart by colour-blind readers; the dashes tell them apart in grey.
-STROKES = (("#0072b2", ""), ("#e69f00", "6 3"), ("#009e73", "2 3"), ("#cc79a7", "8 3 2 3"))
-TITLES: Mapping[str, str] = {
-    "fid": "FID (lower is better)",
-    "sfid": "sFID (lower is better)",
-    "kid": "KID (lower is better)",
-    "precision": "Precision (higher is better)",
-    "recall": "Recall (higher is better)",
-    "density": "Density (higher is better)",
-    "coverage": "Coverage (higher is better)",
-    "inception_score": "Inception score (higher is better)",
-    "fid_infinity": "FID∞ (lower is better)",
-}
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.image_metrics import TITLES
+from analysis.metrics.errors import MetricsError
+
+FORMATS = ("svg", "png", "pdf")
+DOTS_PER_INCH = 300
+# Okabe and Ito's colours, which colour-blind readers tell apart, and marks and dashes that grey print does.
+STYLES = (
+    ("#0072b2", "o", "-"),
+    ("#e69f00", "s", "--"),
+    ("#009e73", "^", ":"),
+    ("#cc79a7", "D", "-."),
+    ("#56b4e9", "v", "-"),
+    ("#d55e00", "P", "--"),
+    ("#000000", "X", ":"),
+)
+# Beyond this ratio of values, those close to 0 would lie on one another.
+WIDE = 12
+# Points of arms at one value stand side by side, so that no bar hides another.
+ASIDE = 2.5
 
 
-@dataclass(frozen=True)
-class _Scale:
-    low: float
-    high: float
-    start: float
-    end: float
+def check_format(name: str) -> str:
+    """Return a plot's format by its file's name.
 
-    def __call__(self, value: float) -> float:
-        share = 0.5 if self.high == self.low else (value - self.low) / (self.high - self.low)
-        return self.start + share * (self.end - self.start)
+    Raises:
+        MetricsError: no such format.
+    """
+    ending = name.rpartition(".")[2].lower()
+    if ending not in FORMATS:
+        raise MetricsError(f"{name}: a plot's name must end in .{', .'.join(FORMATS[:-1])} or .{FORMATS[-1]}.")
+    return ending
 
 
-def draw_curves(result: Mapping[str, Any], axis: str) -> str:
-    """Draw a panel for each metric: a line per arm over the sweep's values, with a bar of one standard error each.
+def draw(result: Mapping[str, Any], axis: str | None, form: str) -> bytes:
+    """Draw a panel for each metric, each value with a bar of one standard error to either side.
+
+    The same numbers give the same bytes.
 
     Args:
-        result: from `results.to_dict`, of a sweep.
-        axis: what the sweep goes over.
+        result: from `results.to_dict`.
+        axis: what a sweep goes over, with a line for each arm; None for arms that stand side by side.
+        form: `svg`, `png` (300 dots an inch) or `pdf`.
     """
-    arms = list(result["arms"].values())
+    arms = list(result["arms"].items())
+    metrics = [metric for metric in TITLES if any(metric in arm["values"] for _, arm in arms)]
+    # A dollar sign in a name is one.
+    with mpl.rc_context({"svg.hashsalt": "sweep", "svg.fonttype": "none", "font.size": 9, "text.parse_math": False}):
+        columns = 3 if len(metrics) == 3 or len(metrics) > 4 else min(2, max(1, len(metrics)))
+        rows = -(-max(1, len(metrics)) // columns)
+        figure = Figure(figsize=(3.8 * columns, 2.9 * rows + 0.3), layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False).ravel()
+        for panel in panels[len(metrics) :]:
+            panel.set_axis_off()
+        for panel, metric in zip(panels, metrics, strict=False):
+            _draw_panel(panel, arms, metric, axis)
+        handles, labels = panels[0].get_legend_handles_labels() if axis else ([], [])
+        if len(handles) > 1:
+            figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(handles)), frameon=False)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=form, dpi=DOTS_PER_INCH, metadata=_metadata(form, arms, metrics, axis))
+    return buffer.getvalue()
+
+
+def _draw_panel(panel: Axes, arms: Sequence[tuple[str, Mapping[str, Any]]], metric: str, axis: str | None) -> None:
+    panel.set_gid(metric)
+    panel.set_title(TITLES[metric], fontsize="medium", loc="left")
+    panel.grid(visible=True, color="#dddddd", linewidth=0.6)
+    panel.set_axisbelow(True)
+    if axis:
+        _draw_curves(panel, [arm for _, arm in arms], metric)
+        panel.set_xlabel(axis)
+    else:
+        _draw_arms(panel, arms, metric)
+
+
+def _draw_curves(panel: Axes, arms: Sequence[Mapping[str, Any]], metric: str) -> None:
     names = list(dict.fromkeys(arm["arm"] for arm in arms))
-    metrics = [metric for metric in TITLES if any(metric in arm["values"] for arm in arms)]
-    marks: list[str] = []
-    for place, metric in enumerate(metrics):
-        marks.append(f'<g transform="translate(0 {place * HEIGHT})">{_panel(arms, names, metric, axis)}</g>')
-    height = HEIGHT * max(1, len(metrics))
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
-        f'font-family="system-ui, sans-serif" font-size="12"><title>Metrics by {escape(axis)}</title>'
-        f"<desc>{escape(_spoken(arms, metrics))}</desc>{''.join(marks)}</svg>\n"
-    )
-
-
-def _panel(arms: Sequence[Mapping[str, Any]], names: Sequence[str], metric: str, axis: str) -> str:
-    here = [arm for arm in arms if metric in arm["values"]]
-    ends = [arm["values"][metric] + side * (arm["errors"][metric] or 0) for arm in here for side in (-1, 1)]
-    places = sorted({arm["sweep"] for arm in here})
-    across = _Scale(places[0], places[-1], LEFT + 12, WIDTH - RIGHT - 12)
-    up = _Scale(min(ends), max(ends), HEIGHT - BOTTOM - 8, TOP + 8)
-    marks = [_text(LEFT, 18, TITLES[metric], "start", weight="bold")]
-    marks += [_text(across(place), HEIGHT - BOTTOM + 16, f"{place:g}") for place in places]
-    marks.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, escape(axis)))
-    for step in range(4):
-        value = up.low + (up.high - up.low) * step / 3
-        marks.append(_line(LEFT, up(value), WIDTH - RIGHT, up(value), "#ddd"))
-        marks.append(_text(LEFT - 6, up(value) + 4, f"{value:.4g}", "end"))
-    for place, name in enumerate(names):
-        stroke, dashes = STROKES[place % len(STROKES)]
-        own = sorted((arm for arm in here if arm["arm"] == name), key=lambda arm: float(arm["sweep"]))
-        marks.append(_curve(own, metric, across, up, stroke, dashes))
-        marks.append(_text(WIDTH - RIGHT, 18 + 14 * place, escape(name), "end", fill=stroke))
-    return "".join(marks)
-
-
-def _curve(own: Sequence[Mapping[str, Any]], metric: str, across: _Scale, up: _Scale, stroke: str, dashes: str) -> str:
-    marks = []
-    points = [(across(arm["sweep"]), up(arm["values"][metric])) for arm in own]
-    if len(points) > 1:
-        path = " ".join(f"{x:.2f},{y:.2f}" for x, y in points)
-        marks.append(
-            f'<polyline points="{path}" fill="none" stroke="{stroke}" stroke-width="2" stroke-dasharray="{dashes}"/>'
+    places = sorted({float(arm["sweep"]) for arm in arms})
+    positive = [place for place in places if place > 0]
+    if positive and places[-1] > WIDE * positive[0] and places[0] >= 0:
+        panel.set_xscale("symlog", linthresh=positive[0])
+    for number, name in enumerate(names):
+        colour, marker, dashes = STYLES[number % len(STYLES)]
+        own = sorted(
+            (arm for arm in arms if arm["arm"] == name and metric in arm["values"]), key=lambda arm: float(arm["sweep"])
         )
-    for arm, (x, y) in zip(own, points, strict=True):
-        if error := arm["errors"][metric]:
-            value = arm["values"][metric]
-            marks.append(_line(x, up(value - error), x, up(value + error), stroke))
-        marks.append(f'<circle cx="{x:.2f}" cy="{y:.2f}" r="3" fill="{stroke}"/>')
-    return "".join(marks)
+        bars = panel.errorbar(
+            [arm["sweep"] for arm in own],
+            [arm["values"][metric] for arm in own],
+            [arm["errors"][metric] or 0 for arm in own],
+            color=colour,
+            marker=marker,
+            linestyle=dashes,
+            markersize=4,
+            linewidth=1.4,
+            capsize=3,
+            label=name,
+        )
+        bars.lines[0].set_gid(f"{metric}-{number}")
+        # Only once the axes have the data's limits, which a transform of one's own keeps from them.
+        for mark in bars.get_children():
+            mark.set_transform(panel.transData + _aside(panel, number - (len(names) - 1) / 2))
+    panel.margins(x=0.06)
+    panel.set_xticks(places, [f"{place:g}" for place in places])
+    panel.minorticks_off()
 
 
-def _spoken(arms: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> str:
-    told = (
-        f"{arm['arm']} at {arm['sweep']:g}: "
+def _aside(panel: Axes, steps: float) -> mpl.transforms.Transform:
+    """Return a shift to the side, by so many points, whatever the axis's scale."""
+    figure = panel.get_figure()
+    return mpl.transforms.ScaledTranslation(steps * ASIDE / 72, 0, figure.dpi_scale_trans)  # type: ignore[union-attr]
+
+
+def _draw_arms(panel: Axes, arms: Sequence[tuple[str, Mapping[str, Any]]], metric: str) -> None:
+    own = [(name, arm) for name, arm in arms if metric in arm["values"]]
+    for place, (_, arm) in enumerate(own):
+        colour, mark, _dashes = STYLES[place % len(STYLES)]
+        value, error = arm["values"][metric], arm["errors"][metric] or 0
+        panel.errorbar([value], [place], xerr=[error], color=colour, marker=mark, markersize=5, capsize=3)
+    panel.set_yticks(range(len(own)), [name for name, _ in own])
+    panel.set_ylim(len(own) - 0.5, -0.5)
+
+
+def _metadata(
+    form: str, arms: Sequence[tuple[str, Mapping[str, Any]]], metrics: Sequence[str], axis: str | None
+) -> dict[str, str | None]:
+    """Say what is drawn, for those who cannot see it; and neither when nor by what it was drawn."""
+    title = f"Metrics by {axis}" if axis else "Metrics by arm"
+    spoken = "; ".join(
+        f"{name}: "
         + ", ".join(f"{metric} {arm['values'][metric]:.4g}" for metric in metrics if metric in arm["values"])
-        for arm in arms
+        for name, arm in arms
     )
-    return "; ".join(told)
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, stroke: str) -> str:
-    return f'<line x1="{x1:.2f}" y1="{y1:.2f}" x2="{x2:.2f}" y2="{y2:.2f}" stroke="{stroke}"/>'
-
-
-def _text(
-    x: float, y: float, text: str, anchor: str = "middle", *, fill: str = "currentColor", weight: str = "normal"
-) -> str:
-    return f'<text x="{x:.2f}" y="{y:.2f}" text-anchor="{anchor}" fill="{fill}" font-weight="{weight}">{text}</text>'
+    if form == "svg":
+        return {"Date": None, "Title": title, "Description": spoken}
+    if form == "png":
+        return {"Software": None, "Title": title, "Description": spoken}
+    return {"CreationDate": None, "Title": title, "Subject": spoken}

@@ -1,8 +1,7 @@
-"""Feature networks, and the features of a set of images."""
+"""Feature networks."""
 
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,12 @@ from torch.nn import functional as F
 
 from analysis.metrics import fashion
 from analysis.metrics.errors import MetricsError
-from analysis.metrics.images import ImageArray, ImageFolder, ImageSet
+from analysis.metrics.images import ImageSet
 from analysis.metrics.inception import Inception, load_inception
 from analysis.metrics.protocols import NATIVE, PROTOCOLS, Protocol
 from generation.checkpoints import sha256_of
 
-__all__ = ["Extractor", "Features", "extract", "load_extractor", "load_inception"]
-
-BATCH_SIZE = 32
-DECODERS = 4
-"""Threads that decode; Pillow lets others run meanwhile."""
+__all__ = ["Extractor", "Features", "load_extractor", "load_inception"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -193,67 +188,3 @@ def _script(path: Path, device: torch.device, precision: torch.dtype) -> Extract
             raise MetricsError(f"{path} cannot take images of shape {tuple(images.shape)}: {last_line}") from error
 
     return Extractor(path.name, NATIVE, path, sha256_of(path), None, run, None, device, precision)
-
-
-def extract(
-    images: ImageSet,
-    extractor: Extractor,
-    *,
-    batch_size: int = BATCH_SIZE,
-    on_batch: Callable[[int], object] | None = None,
-) -> Features:
-    """Return the features of a set of images, in its order, whatever the batch size.
-
-    Images are decoded by threads while the network runs on the batch before.
-
-    Args:
-        images: the set.
-        extractor: the network.
-        batch_size: images at once.
-        on_batch: told how many images were done, after each batch.
-
-    Raises:
-        MetricsError: There are fewer than two images, an image is unreadable, or the network cannot take them.
-    """
-    if len(images) < 2:
-        raise MetricsError(f"{images.path} holds {len(images)} image: metrics need at least 2.")
-    extractor.check(images)
-    pool: Tensor | None = None
-    spatial: Tensor | None = None
-    done = 0
-    for batch in _batches(images, extractor.protocol, batch_size):
-        part = extractor(batch)
-        if pool is None:
-            pool = torch.empty(len(images), part.pool.shape[1])
-            spatial = None if part.spatial is None else torch.empty(len(images), part.spatial.shape[1])
-        pool[done : done + len(part)] = part.pool
-        if spatial is not None and part.spatial is not None:
-            spatial[done : done + len(part)] = part.spatial
-        done += len(part)
-        if on_batch:
-            on_batch(len(part))
-    if pool is None or not bool(torch.isfinite(pool).all()):
-        raise MetricsError(f"The features of {images.path} are not all finite numbers: check the weights.")
-    return Features(pool, spatial)
-
-
-def _batches(images: ImageSet, protocol: Protocol, batch_size: int) -> Iterator[Array]:
-    """Yield prepared batches, the next one being made meanwhile."""
-    with ThreadPoolExecutor(DECODERS) as decoders, ThreadPoolExecutor(1) as ahead:
-        source = _read(images, protocol, batch_size, decoders)
-        following = ahead.submit(next, source, None)
-        while (batch := following.result()) is not None:
-            following = ahead.submit(next, source, None)
-            yield batch
-
-
-def _read(images: ImageSet, protocol: Protocol, batch_size: int, decoders: ThreadPoolExecutor) -> Iterator[Array]:
-    each = protocol.each or (lambda image: image)
-    if isinstance(images, ImageArray):
-        for batch in images.stream(batch_size):
-            yield np.stack(list(decoders.map(each, batch))) if protocol.each else batch
-        return
-    folder: ImageFolder = images
-    for start in range(0, len(folder), batch_size):
-        rows = range(start, min(start + batch_size, len(folder)))
-        yield np.stack(list(decoders.map(lambda row: each(folder.read(row)), rows)))

@@ -1,7 +1,7 @@
 """Images to measure: a folder of files, or an `.npz` as guided-diffusion writes it; uint8, of one size and colour."""
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,16 +73,26 @@ class ImageArray:
         Raises:
             MetricsError: The file ends early.
         """
+        yield from (batch for _, batch in self.batches(batch_size, range(0, self.count, batch_size)))
+
+    def batches(self, batch_size: int, starts: Iterable[int]) -> Iterator[tuple[int, Array]]:
+        """Yield the batches that start at these places, ascending, and where; what lies between is passed over.
+
+        Raises:
+            MetricsError: The file ends early.
+        """
         bytes_each = self.size[0] * self.size[1] * self.channels
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(f"{IMAGES}.npy") as file:
                 _header(file, self.path)
-                for start in range(0, self.count, batch_size):
+                begin = file.tell()
+                for start in starts:
                     wanted = min(batch_size, self.count - start)
+                    file.seek(begin + start * bytes_each)
                     content = file.read(wanted * bytes_each)
                     if len(content) != wanted * bytes_each:
                         raise MetricsError(f"{self.path} ends before its {self.count} images do: fetch it again.")
-                    yield np.frombuffer(bytearray(content), np.uint8).reshape(wanted, *self.size, self.channels)
+                    yield start, np.frombuffer(bytearray(content), np.uint8).reshape(wanted, *self.size, self.channels)
         except (OSError, zipfile.BadZipFile) as error:
             raise MetricsError(f"{self.path} cannot be read ({error}): fetch it again.") from error
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.metrics.distances import Points, block_distances, blocks, pair_distances, prepare
+from analysis.metrics.distances import Points, block_distances, blocks, pair_distances, prepare, room_for
 from analysis.metrics.errors import MetricsError
 from analysis.metrics.estimates import Estimate
 
@@ -51,9 +51,9 @@ def neighbourhood_metrics(generated: Tensor, reference: Tensor, *, k: int = 3, d
         raise MetricsError(f"The sets have features of {generated.shape[1]} and {reference.shape[1]} dimensions.")
     fake, real = prepare(generated, reference)
     real_radii, fake_radii = Radii(real, (k, density_k)), Radii(fake, (k,))
-    within = _Within(fake, real)
+    within = _Within(fake, real, real_radii, fake_radii)
     for rows, columns in blocks(fake, real):
-        within.take(rows, columns, real_radii, fake_radii)
+        within.take(rows, columns)
     return Neighbourhoods(
         _share(within.precise, of_generated=True),
         _share(within.recalled, of_generated=False),
@@ -127,54 +127,47 @@ class Radii:
 class _Within:
     """Who lies within whose neighbourhood, gathered block by block."""
 
-    def __init__(self, fake: Points, real: Points) -> None:
-        self.fake, self.real = fake, real
+    def __init__(self, fake: Points, real: Points, real_radii: Radii, fake_radii: Radii) -> None:
+        self.fake, self.real, self.real_radii, self.fake_radii = fake, real, real_radii, fake_radii
+        self.room = room_for(fake, real)
         device = fake.near.device
         self.precise = torch.zeros(len(fake), dtype=torch.bool, device=device)
         self.holders = torch.zeros(len(fake), dtype=torch.int64, device=device)
         self.recalled = torch.zeros(len(real), dtype=torch.bool, device=device)
         self.covered = torch.zeros(len(real), dtype=torch.bool, device=device)
 
-    def take(self, rows: slice, columns: slice, real_radii: Radii, fake_radii: Radii) -> None:
+    def take(self, rows: slice, columns: slice) -> None:
         """Enter the block of these generated and these reference images."""
-        block = _Block(self.fake, self.real, rows, columns)
-        self.precise[rows] |= block.within_columns(real_radii, 0).any(1)
-        dense = block.within_columns(real_radii, 1)
-        self.holders[rows] += dense.sum(1)
-        self.covered[columns] |= dense.any(0)
-        self.recalled[columns] |= block.within_rows(fake_radii, 0).any(0)
+        distances, row_bound, column_bound = block_distances(self.fake, rows, self.real, columns, self.room)
+        # What is certainly outside is most of it, and one comparison by each set's radii leaves it behind.
+        limits, slack = self.real_radii.near[:, columns], self.real_radii.bound[columns] + column_bound
+        slack = slack + row_bound.max()
+        near = (distances <= limits.amax(0) + slack).nonzero()
+        apart = distances[near[:, 0], near[:, 1]]
+        near += torch.tensor([rows.start, columns.start], device=near.device)
+        near_precise, near_dense = (
+            self._inside(near, apart, self.real_radii, place, near[:, 1], column_bound.max() + row_bound.max())
+            for place in range(2)
+        )
+        self.precise[near[near_precise, 0]] = True
+        self.holders += torch.bincount(near[near_dense, 0], minlength=len(self.holders))
+        self.covered[near[near_dense, 1]] = True
+        slack = self.fake_radii.bound[rows] + row_bound + column_bound.max()
+        near = (distances <= (self.fake_radii.near[0, rows] + slack)[:, None]).nonzero()
+        apart = distances[near[:, 0], near[:, 1]]
+        near += torch.tensor([rows.start, columns.start], device=near.device)
+        inside = self._inside(near, apart, self.fake_radii, 0, near[:, 0], column_bound.max() + row_bound.max())
+        self.recalled[near[inside, 1]] = True
 
-
-class _Block:
-    """A block of distances, compared with radii."""
-
-    def __init__(self, first: Points, second: Points, rows: slice, columns: slice) -> None:
-        self.first, self.second, self.rows, self.columns = first, second, rows, columns
-        self.distances, self.row_bound, self.column_bound = block_distances(first, rows, second, columns)
-
-    def within_columns(self, radii: Radii, place: int) -> Tensor:
-        """Tell which rows lie within which columns' radii; (rows, columns)."""
-        limit, slack = radii.near[place, self.columns], radii.bound[self.columns] + self.column_bound
-        excess = self.distances - limit
-        inside = excess <= 0
-        doubtful = (excess.abs_().sub_(self.row_bound[:, None]) <= slack).nonzero().cpu().numpy()
-        return self._settled(inside, doubtful, radii, place, doubtful[:, 1] + self.columns.start)
-
-    def within_rows(self, radii: Radii, place: int) -> Tensor:
-        """Tell which columns lie within which rows' radii; (rows, columns)."""
-        limit, slack = radii.near[place, self.rows, None], (radii.bound[self.rows] + self.row_bound)[:, None]
-        excess = self.distances - limit
-        inside = excess <= 0
-        doubtful = (excess.abs_().sub_(self.column_bound) <= slack).nonzero().cpu().numpy()
-        return self._settled(inside, doubtful, radii, place, doubtful[:, 0] + self.rows.start)
-
-    def _settled(self, inside: Tensor, doubtful: np.ndarray, radii: Radii, place: int, owners: np.ndarray) -> Tensor:
-        """Decide the doubtful pairs, whose radii are the owners', exactly."""
+    def _inside(self, near: Tensor, apart: Tensor, radii: Radii, place: int, owners: Tensor, bound: Tensor) -> Tensor:
+        """Tell which of some pairs (generated, reference) lie within their owners' radii."""
+        excess, slack = apart - radii.near[place, owners], radii.bound[owners] + bound
+        inside = excess <= -slack
+        doubtful = ((excess <= slack) & ~inside).nonzero()[:, 0]
         if len(doubtful):
-            rows, columns = doubtful[:, 0], doubtful[:, 1]
-            exact = pair_distances(self.first, rows + self.rows.start, self.second, columns + self.columns.start)
-            verdict = torch.from_numpy(exact <= radii.exact(place, owners))
-            inside[torch.from_numpy(rows), torch.from_numpy(columns)] = verdict.to(inside.device)
+            rows, columns, owned = (part[doubtful].cpu().numpy() for part in (near[:, 0], near[:, 1], owners))
+            exact = pair_distances(self.fake, rows, self.real, columns)
+            inside[doubtful] = torch.from_numpy(exact <= radii.exact(place, owned)).to(inside.device)
         return inside
 
 
@@ -187,31 +180,62 @@ def _share(values: Tensor, *, of_generated: bool) -> Estimate:
 def _candidates(points: Points, width: int) -> tuple[Tensor, np.ndarray, Tensor]:
     """Return each point's nearest others by float32, ascending, and the bound of the distances' error.
 
-    Each block off the diagonal serves its rows and its columns.
+    Each block above the diagonal serves its rows and its columns.
 
     Returns:
         Squared distances (N, width); the others' indices (N, width); (N,).
     """
-    count, device = len(points), points.near.device
-    best = torch.full((count, width), torch.inf, device=device)
-    index = torch.zeros((count, width), dtype=torch.int64, device=device)
-
-    def enter(distances: Tensor, rows: slice, start: int) -> None:
-        found = distances.topk(min(width, distances.shape[1]), dim=1, largest=False)
-        values = torch.cat([best[rows], found.values], 1)
-        places = torch.cat([index[rows], found.indices + start], 1)
-        chosen = values.topk(width, dim=1, largest=False)
-        best[rows], index[rows] = chosen.values, places.gather(1, chosen.indices)
-
-    bounds = torch.zeros(count, device=device)
+    nearest, room = _Nearest(len(points), width, points.near.device), room_for(points)
+    bounds = torch.zeros(len(points), device=points.near.device)
     for rows, columns in blocks(points, points):
-        if columns.start < rows.start:
+        if rows.start >= columns.stop:
             continue
-        distances, row_bound, _ = block_distances(points, rows, points, columns)
+        distances, row_bound, _ = block_distances(points, rows, points, columns, room)
         bounds[rows] = row_bound
-        if rows.start == columns.start:
-            distances.fill_diagonal_(torch.inf)
+        if rows.start >= columns.start:
+            distances.diagonal(rows.start - columns.start).fill_(torch.inf)
         else:
-            enter(distances.T.contiguous(), columns, rows.start)
-        enter(distances, rows, columns.start)
-    return best, index.cpu().numpy(), bounds + bounds.max()
+            nearest.enter(distances.T, columns, rows.start)
+        nearest.enter(distances, rows, columns.start)
+    return nearest.best, nearest.index.cpu().numpy(), bounds + bounds.max()
+
+
+class _Nearest:
+    """The nearest points so far, of each of N.
+
+    Attributes:
+        best: (N, width) distances, ascending.
+        index: (N, width) whose.
+    """
+
+    def __init__(self, count: int, width: int, device: torch.device) -> None:
+        self.best = torch.full((count, width), torch.inf, device=device)
+        self.index = torch.zeros((count, width), dtype=torch.int64, device=device)
+
+    def enter(self, distances: Tensor, rows: slice, start: int) -> None:
+        """Enter the distances from these points to those from `start` on; few are near enough to be looked at again."""
+        width, worst = self.best.shape[1], self.best[rows, -1:]
+        many = bool(torch.isinf(worst).any())
+        near = torch.empty((0, 2)) if many else (distances < worst).nonzero()
+        if many or len(near) > width * len(distances):
+            found = distances.topk(min(width, distances.shape[1]), dim=1, largest=False)
+            values, places = found.values, found.indices + start
+        elif len(near):
+            values, places = _by_row(distances, near, start)
+        else:
+            return
+        values = torch.cat([self.best[rows], values], 1)
+        chosen = values.topk(width, dim=1, largest=False)
+        self.best[rows] = chosen.values
+        self.index[rows] = torch.cat([self.index[rows], places], 1).gather(1, chosen.indices)
+
+
+def _by_row(distances: Tensor, near: Tensor, start: int) -> tuple[Tensor, Tensor]:
+    """Return some of a block's distances, given by (row, column) in order, and whose they are, each row filled up."""
+    row, column = near.unbind(1)
+    counts = row.bincount(minlength=len(distances))
+    place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
+    values = torch.full((len(distances), int(counts.max())), torch.inf, device=distances.device)
+    others = torch.zeros(values.shape, dtype=torch.int64, device=distances.device)
+    values[row, place], others[row, place] = distances[row, column], column + start
+    return values, others

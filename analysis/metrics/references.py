@@ -13,10 +13,12 @@ import numpy as np
 import torch
 
 from analysis.metrics.errors import MetricsError
-from analysis.metrics.features import Extractor, Features, extract
+from analysis.metrics.extraction import extract
+from analysis.metrics.features import Extractor, Features
 from analysis.metrics.frechet import Gaussian, fit, from_statistics
 from analysis.metrics.images import IMAGES, Array, ImageArray, ImageSet, npz_keys, open_images
 from analysis.metrics.moments import Moments
+from generation.processes import ALONE, Processes
 
 PROVENANCE = "sameseed"
 """An array beside guided-diffusion's own, which its code passes over: what the statistics were made with."""
@@ -55,13 +57,18 @@ def provenance(extractor: Extractor) -> dict[str, str]:
 
 
 def load_reference(
-    path: Path, extractor: Extractor, *, batch_size: int, on_batch: Callable[[int], object] | None = None
+    path: Path,
+    extractor: Extractor,
+    *,
+    batch_size: int,
+    on_batch: Callable[[int], object] | None = None,
+    processes: Processes = ALONE,
 ) -> Reference:
     """Read a reference: a folder of images, or an `.npz` with images, statistics or both.
 
     A file of `make_reference` has its statistics computed anew from its images, whose influences are then known.
     Statistics of other files, as the published ones, are taken on trust, and as exact: they may be of more images than
-    the file holds.
+    the file holds. Of several processes the first reads it, and the others `assist` with its images.
 
     Raises:
         MetricsError: The path holds neither images nor statistics, or statistics of other features only.
@@ -70,13 +77,17 @@ def load_reference(
     keys = npz_keys(path) if path.is_file() else ()
     made_with = _provenance(path) if PROVENANCE in keys else None
     if images is not None and (made_with or not set(POOL) <= set(keys)):
-        return _computed(path, images, extractor, batch_size, on_batch)
+        return _computed(
+            path, extract(images, extractor, batch_size=batch_size, on_batch=on_batch, processes=processes)
+        )
     if made_with and made_with != provenance(extractor):
         raise MetricsError(
             f"{path} was made with features {made_with['features']} and protocol {made_with['protocol']} (weights "
             f"{made_with['weights_sha256'][:12]}), not with what is asked for: make the reference anew."
         )
-    features = extract(images, extractor, batch_size=batch_size, on_batch=on_batch) if images else None
+    features = None
+    if images is not None:
+        features = extract(images, extractor, batch_size=batch_size, on_batch=on_batch, processes=processes)
     return _stored(path, keys, features, known=made_with is not None)
 
 
@@ -96,14 +107,7 @@ def reference_images(path: Path) -> ImageSet | None:
     return open_images(path) if IMAGES in keys else None
 
 
-def _computed(
-    path: Path,
-    images: ImageSet,
-    extractor: Extractor,
-    batch_size: int,
-    on_batch: Callable[[int], object] | None,
-) -> Reference:
-    features = extract(images, extractor, batch_size=batch_size, on_batch=on_batch)
+def _computed(path: Path, features: Features) -> Reference:
     spatial = None if features.spatial is None else fit(features.spatial)
     return Reference(path, len(features), features, fit(features.pool), spatial, "computed from these images")
 

@@ -1,7 +1,7 @@
 """What was measured as plain values: the JSON of compute_metrics."""
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import combinations
@@ -48,17 +48,15 @@ def to_dict(
     arms: Sequence[Arm], reference: Reference, extractor: Extractor, settings: Settings, *, confidence: float
 ) -> dict[str, Any]:
     """Return the result as strict JSON's values; with one arm its values and errors also stand on the top level."""
-    listed = {_key(arm): _arm(arm, reference, settings, confidence) for arm in arms}
-    head = next(iter(listed.values())) if len(listed) == 1 else None
-    measured = {name for arm in arms for name in arm.metrics.estimates}
+    pairs = [
+        (first, second) for first, second in combinations(arms, 2) if first.sweep is None or first.sweep == second.sweep
+    ]
+    return assemble(arms, pairs, circumstances(reference, extractor, settings), confidence=confidence)
+
+
+def circumstances(reference: Reference, extractor: Extractor, settings: Settings) -> dict[str, Any]:
+    """Return what the values depend on besides the images, and with what they were computed, as JSON's values."""
     return {
-        **({"values": head["values"], "errors": head["errors"]} if head else {}),
-        "arms": listed,
-        "differences": [
-            _difference(first, second, confidence)
-            for first, second in combinations(arms, 2)
-            if first.sweep is None or first.sweep == second.sweep
-        ],
         "reference": {
             "path": str(reference.path),
             "count": reference.count,
@@ -71,7 +69,6 @@ def to_dict(
             "precision": str(extractor.precision).removeprefix("torch."),
             "k": settings.k,
             "density_k": settings.density_k,
-            "confidence": confidence,
             "seed": settings.seed,
         },
         "features": {
@@ -82,15 +79,45 @@ def to_dict(
             "weights_sha256": extractor.weights_sha256,
         },
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+    }
+
+
+def assemble(
+    arms: Sequence[Arm],
+    pairs: Iterable[tuple[Arm, Arm]],
+    circumstances: Mapping[str, Any],
+    *,
+    confidence: float,
+) -> dict[str, Any]:
+    """Return measured arms and differences as strict JSON's values.
+
+    Args:
+        arms: all of them measured under these circumstances.
+        pairs: the arms to subtract, second from first.
+        circumstances: see there.
+        confidence: of the intervals.
+    """
+    protocol = circumstances["protocol"]
+    listed = {
+        _key(arm): _arm(arm, circumstances["reference"]["count"], protocol["density_k"], confidence) for arm in arms
+    }
+    head = next(iter(listed.values())) if len(listed) == 1 else None
+    measured = {name for arm in arms for name in arm.metrics.estimates}
+    return {
+        **({"values": head["values"], "errors": head["errors"]} if head else {}),
+        "arms": listed,
+        "differences": [_difference(first, second, confidence) for first, second in pairs],
+        **circumstances,
+        "protocol": {**protocol, "confidence": confidence},
         "assumes": {name: text for name, text in ASSUMES.items() if name in measured | {"errors", "differences"}},
     }
 
 
 def _key(arm: Arm) -> str:
-    return arm.name if arm.sweep is None else f"{arm.name}@{arm.sweep:g}"
+    return arm.name if arm.sweep is None else f"{arm.name}@{arm.sweep:.12g}"
 
 
-def _arm(arm: Arm, reference: Reference, settings: Settings, confidence: float) -> dict[str, Any]:
+def _arm(arm: Arm, reference_count: int | None, density_k: int, confidence: float) -> dict[str, Any]:
     estimates = arm.metrics.estimates
     result: dict[str, Any] = {
         "path": str(arm.path),
@@ -106,8 +133,8 @@ def _arm(arm: Arm, reference: Reference, settings: Settings, confidence: float) 
     if arm.metrics.extrapolation:
         line = arm.metrics.extrapolation
         result["fid_infinity"] = {"counts": list(line.counts), "distances": list(line.distances)}
-    if "coverage" in estimates and reference.count:
-        result["expected_coverage"] = expected_coverage(arm.metrics.count, reference.count, settings.density_k)
+    if "coverage" in estimates and reference_count:
+        result["expected_coverage"] = expected_coverage(arm.metrics.count, reference_count, density_k)
     return result
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from analysis.latex import RULES, escape
+
 NAMES: Mapping[str, str] = {
     "precision": r"Precision ($\uparrow$)",
     "recall": r"Recall ($\uparrow$)",
@@ -17,21 +19,23 @@ NAMES: Mapping[str, str] = {
 SCALES: Mapping[str, float] = {"kid": 1000}
 
 
-def latex_table(result: Mapping[str, Any], axis: str | None = None) -> str:
-    """Return a table for a document that uses booktabs; each value with its standard error.
+def latex_table(result: Mapping[str, Any], axis: str | None = None, title: str = "") -> str:
+    """Return a table to put into a document, with booktabs or without; each value with its standard error.
 
     Args:
         result: from `results.to_dict`.
         axis: what a sweep goes over; then the columns are its values and each arm has its rows.
+        title: what the caption begins with.
     """
+    begins = f"{escape(title)}. " if title else ""
     arms = list(result["arms"].items())
     lines = _sweep_lines(arms, axis) if axis else _arm_lines(arms)
     return "\n".join(
         [
-            r"% Needs \usepackage{booktabs}.",
+            RULES,
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{_caption(result)}}}",
+            rf"\caption{{{begins}{_caption(result)}}}",
             *lines,
             r"\bottomrule",
             r"\end{tabular}",
@@ -45,7 +49,7 @@ def _arm_lines(arms: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     lines = [
         rf"\begin{{tabular}}{{l{'r' * len(arms)}}}",
         r"\toprule",
-        rf"Metric & {' & '.join(_escape(name) for name, _ in arms)} \\",
+        rf"Metric & {' & '.join(escape(name) for name, _ in arms)} \\",
         r"\midrule",
     ]
     for metric, title in NAMES.items():
@@ -60,14 +64,14 @@ def _sweep_lines(arms: Sequence[tuple[str, Mapping[str, Any]]], axis: str) -> li
     lines = [
         rf"\begin{{tabular}}{{ll{'r' * len(values)}}}",
         r"\toprule",
-        rf"{_escape(axis)} & & {' & '.join(f'{value:g}' for value in values)} \\",
+        rf"{escape(axis)} & & {' & '.join(f'{value:g}' for value in values)} \\",
         r"\midrule",
     ]
     for name in dict.fromkeys(arm["arm"] for _, arm in arms):
         for metric, title in NAMES.items():
             if any(metric in arm["values"] for _, arm in arms):
                 cells = (_cell(by_place.get((name, value)), metric) for value in values)
-                lines.append(rf"{_escape(name)} & {title} & {' & '.join(cells)} \\")
+                lines.append(rf"{escape(name)} & {title} & {' & '.join(cells)} \\")
     return lines
 
 
@@ -85,12 +89,7 @@ def _caption(result: Mapping[str, Any]) -> str:
     generated = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
     against = f"{reference['count']:,} reference images" if reference["count"] else "a reference's statistics"
     return (
-        f"{generated} generated images against {against}: features {_escape(features['name'])}, protocol "
-        f"{_escape(protocol['name'])}, weights {features['weights_sha256'][:12]}, k = {protocol['k']} for precision "
+        f"{generated} generated images against {against}: features {escape(features['name'])}, protocol "
+        f"{escape(protocol['name'])}, weights {features['weights_sha256'][:12]}, k = {protocol['k']} for precision "
         f"and recall, {protocol['density_k']} for density and coverage. $\\pm$: standard error."
     )
-
-
-def _escape(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(special.get(char, f"\\{char}" if char in "&%$#_{}" else char) for char in text)

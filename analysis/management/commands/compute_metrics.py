@@ -4,28 +4,32 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from django.core.management.base import CommandParser
 
 from analysis.files import write_files
 from analysis.management.lookup import find_study
 from analysis.management.measuring import add_features, arm_images, chosen_extractor, progress
-from analysis.metrics.curves import draw_curves
+from analysis.metrics.curves import check_format, draw
 from analysis.metrics.errors import MetricsError
 from analysis.metrics.evaluation import METRICS, Settings, evaluate
-from analysis.metrics.features import Extractor, extract
+from analysis.metrics.extraction import assist, extract
+from analysis.metrics.features import Extractor
 from analysis.metrics.images import ImageSet, check_alike, open_images
 from analysis.metrics.references import Reference, load_reference, reference_images
 from analysis.metrics.results import Arm, to_dict
 from analysis.metrics.tables import latex_table
 from analysis.services import store_metrics
 from analysis.significance import parse_confidence
-from generation.management.options import GenerationCommand, at_least
+from generation.management.options import at_least
+from generation.management.sampling import SharedCommand
+from generation.processes import Processes
 
 # An arm's name, its value in a sweep, and its images.
 Place = tuple[str, float | None, ImageSet]
 
 
-class Command(GenerationCommand):
+class Command(SharedCommand):
     """`manage.py compute_metrics --generated [NAME=]PATH ... --reference PATH`."""
 
     help = (
@@ -53,38 +57,48 @@ class Command(GenerationCommand):
         parser.add_argument("--sweep", metavar="AXIS", help="the arms are a sweep over this, such as 'guidance scale'")
         parser.add_argument("--output", type=Path, metavar="FILE", help="write the JSON here as well")
         parser.add_argument("--latex", type=Path, metavar="FILE", help="write a LaTeX table")
-        parser.add_argument("--plot", type=Path, metavar="FILE", help="with --sweep: draw the curves as SVG")
+        parser.add_argument(
+            "--plot", type=Path, metavar="FILE", help="draw the metrics, or a sweep's curves: .svg, .png or .pdf"
+        )
 
-    def run(self, **options: Any) -> None:  # noqa: ANN401 -- argparse's values
+    def run_shared(self, processes: Processes, device: torch.device, options: dict[str, Any]) -> None:
         """Measure, print, write."""
         settings = Settings(_chosen_metrics(options["metrics"]), options["k"], options["density_k"], options["seed"])
         confidence = _confidence(options["confidence"])
         axis = options["sweep"]
-        if options["plot"] and not axis:
-            raise MetricsError("--plot draws a sweep's curves: say what it goes over with --sweep AXIS.")
+        if options["plot"]:
+            check_format(options["plot"].name)
         places = self._places(options, swept=axis is not None)
         _check_names(places)
-        extractor = chosen_extractor(options)
+        extractor = chosen_extractor(options, device)
         compared_with = reference_images(options["reference"])
+        if processes.rank:
+            for images in (compared_with, *(images for _, _, images in places)):
+                if images is not None:
+                    assist(images, extractor, batch_size=options["batch_size"], processes=processes)
+            return
+        self._check_alike(places, compared_with, extractor)
+        how = {"batch_size": options["batch_size"], "processes": processes}
+        with progress(options["reference"], len(compared_with) if compared_with else None) as on_batch:
+            reference = load_reference(options["reference"], extractor, on_batch=on_batch, **how)
+        arms = [self._measure(place, reference, extractor, settings, how) for place in places]
+        self._put_out(to_dict(arms, reference, extractor, settings, confidence=confidence), options)
+
+    def _check_alike(self, places: list[Place], compared_with: ImageSet | None, extractor: Extractor) -> None:
         for name, _, images in places:
             extractor.check(images)
             if compared_with and (warning := check_alike(images, compared_with)):
                 self.stderr.write(self.style.WARNING(f"{name}: {warning}"))
-        with progress(options["reference"], len(compared_with) if compared_with else None) as on_batch:
-            reference = load_reference(
-                options["reference"], extractor, batch_size=options["batch_size"], on_batch=on_batch
-            )
-        arms = [
-            self._measure(place, reference, extractor, settings, batch_size=options["batch_size"]) for place in places
-        ]
-        result = to_dict(arms, reference, extractor, settings, confidence=confidence)
+
+    def _put_out(self, result: dict[str, Any], options: dict[str, Any]) -> None:
+        """Store, write and print the result."""
         if options["study"]:
             store_metrics(study=find_study(options["study"]), result=result)
         text = json.dumps(result, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
         _write(options["output"], text)
-        _write(options["latex"], latex_table(result, axis))
+        _write(options["latex"], latex_table(result, options["sweep"]))
         if options["plot"]:
-            _write(options["plot"], draw_curves(result, axis))
+            _write(options["plot"], draw(result, options["sweep"], check_format(options["plot"].name)))
         self.stdout.write(text, ending="")
 
     def _places(self, options: dict[str, Any], *, swept: bool) -> list[Place]:
@@ -98,17 +112,11 @@ class Command(GenerationCommand):
         ]
 
     def _measure(
-        self,
-        place: Place,
-        reference: Reference,
-        extractor: Extractor,
-        settings: Settings,
-        *,
-        batch_size: int,
+        self, place: Place, reference: Reference, extractor: Extractor, settings: Settings, how: dict[str, Any]
     ) -> Arm:
         name, value, images = place
         with progress(images.path, len(images)) as on_batch:
-            features = extract(images, extractor, batch_size=batch_size, on_batch=on_batch)
+            features = extract(images, extractor, on_batch=on_batch, **how)
         metrics = evaluate(features, reference, extractor, settings)
         for warning in metrics.warnings:
             self.stderr.write(self.style.WARNING(f"{name}: {warning}"))
@@ -156,7 +164,7 @@ def _check_names(places: list[Place]) -> None:
             raise MetricsError(f"Two arms are called {key[0]}: name them apart, as in first=PATH second=PATH.")
 
 
-def _write(path: Path | None, text: str) -> None:
+def _write(path: Path | None, text: str | bytes) -> None:
     if path is None:
         return
     try:

@@ -4,17 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from django.core.management.base import CommandParser
 
 from analysis.management.measuring import add_features, chosen_extractor, progress
 from analysis.metrics.errors import MetricsError
-from analysis.metrics.features import extract
+from analysis.metrics.extraction import assist, extract
 from analysis.metrics.images import open_images
 from analysis.metrics.references import write_reference
-from generation.management.options import GenerationCommand
+from generation.management.sampling import SharedCommand
+from generation.processes import Processes
 
 
-class Command(GenerationCommand):
+class Command(SharedCommand):
     """`manage.py make_reference PATH --output FILE.npz`."""
 
     help = (
@@ -28,15 +30,18 @@ class Command(GenerationCommand):
         parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the .npz to write")
         add_features(parser)
 
-    def run(self, **options: Any) -> None:  # noqa: ANN401 -- argparse's values
+    def run_shared(self, processes: Processes, device: torch.device, options: dict[str, Any]) -> None:
         """Extract and write."""
         output: Path = options["output"]
         if output.suffix != ".npz":
             raise MetricsError(f"--output {output} must end in .npz.")
         images = open_images(options["path"])
-        extractor = chosen_extractor(options)
+        extractor, batch_size = chosen_extractor(options, device), options["batch_size"]
+        if processes.rank:
+            assist(images, extractor, batch_size=batch_size, processes=processes)
+            return
         with progress(options["path"], len(images)) as on_batch:
-            features = extract(images, extractor, batch_size=options["batch_size"], on_batch=on_batch)
+            features = extract(images, extractor, batch_size=batch_size, on_batch=on_batch, processes=processes)
         write_reference(output, images, features, extractor)
         with np.load(output) as arrays:
             held = ", ".join(arrays.files)

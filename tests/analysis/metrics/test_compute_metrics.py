@@ -1,5 +1,7 @@
 import hashlib
 import json
+import shutil
+import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -108,11 +110,28 @@ def test_a_sweep_is_drawn_and_tabled_by_its_values(
     assert [(each["first"], each["second"]) for each in result["differences"]] == [("vanilla@0.25", "robust@0.25")]
     assert r"guidance scale & & 0 & 0.25 \\" in (tmp_path / "t.tex").read_text()
     assert r"robust & FID ($\downarrow$) & -- & $" in (tmp_path / "t.tex").read_text()
-    drawn = ET.parse(tmp_path / "curves.svg").getroot()
-    space = "{http://www.w3.org/2000/svg}"
-    assert len(drawn.findall(f"{space}g")) == 2
-    assert len(drawn.findall(f".//{space}circle")) == 6
-    assert len(drawn.findall(f".//{space}polyline")) == 2
+    drawn = ET.parse(tmp_path / "curves.svg")
+    named = {each.get("id") for each in drawn.iter()}
+    assert {"fid", "precision"} <= named
+    # A line for each arm in each panel, and no third.
+    assert {f"{metric}-{number}" for metric in ("fid", "precision") for number in (0, 1)} <= named
+    assert "fid-2" not in named
+    texts = {each.text for each in drawn.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"guidance scale", "vanilla", "robust", "0.25", "FID (lower is better)"} <= texts
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_the_tables_compile(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    against = ("--reference", folders / "reference", "--metrics", "fid,kid,precision", "--latex")
+    names = ("a_b & 50%", "c\\^ñ中")
+    measure(capsys, "--generated", *(f"{name}={folders / 'a'}" for name in names), *against, tmp_path / "arms.tex")
+    places = [f"{name}@{place}={folders / 'b'}" for place, name in enumerate(names)]
+    measure(capsys, "--generated", *places, *against, tmp_path / "sweep.tex", "--sweep", "steps_of_100%")
+    body = r"\begin{document}\input{arms.tex}\input{sweep.tex}\end{document}"
+    (tmp_path / "own.tex").write_text(rf"\documentclass{{article}}{body}")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "own.tex"]
+    done = subprocess.run(command, cwd=tmp_path, check=False, stdout=subprocess.PIPE)
+    assert done.returncode == 0, done.stdout.decode(errors="replace")[-1500:]
 
 
 def test_inception_is_measured_against_a_made_reference(
@@ -145,7 +164,7 @@ def test_inception_is_measured_against_a_made_reference(
         (["--weights", "{root}/a/0000.png"], "0000.png"),
         (["--metrics", "fid,psnr"], "Unknown metric 'psnr': choose from fid,"),
         (["--confidence", "95"], "95"),
-        (["--plot", "x.svg"], "--plot draws a sweep's curves"),
+        (["--plot", "x.gif"], "x.gif: a plot's name must end in .svg, .png or .pdf"),
         (["--sweep", "scale"], "names no value"),
         (["--generated", "{root}/a", "a={root}/b"], "Two arms are called a"),
     ],

@@ -52,9 +52,12 @@ def test_a_set_against_itself_is_wholly_precise_recalled_and_covered() -> None:
     assert (metrics.precision.value, metrics.recall.value, metrics.coverage.value) == (1, 1, 1)
 
 
-@pytest.mark.parametrize("block", [7, 64, 2048])
-def test_blocks_of_any_size_give_what_the_definition_gives(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    monkeypatch.setattr(distances, "BLOCK", block)
+@pytest.mark.parametrize(("rows", "columns"), [(7, 7), (1, 3), (16, 64), (512, 2048)])
+def test_blocks_of_any_size_give_what_the_definition_gives(
+    monkeypatch: pytest.MonkeyPatch, rows: int, columns: int
+) -> None:
+    monkeypatch.setattr(distances, "ROWS", rows)
+    monkeypatch.setattr(distances, "BLOCK", columns)
     generated, reference = normal(130, 8, seed=1, shift=0.4).float(), normal(90, 8, seed=2).float()
 
     assert values(neighbourhood_metrics(generated, reference)) == pytest.approx(

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from analysis.metrics.errors import MetricsError
-from analysis.metrics.features import Extractor, extract, load_extractor
+from analysis.metrics.extraction import extract
+from analysis.metrics.features import Extractor, load_extractor
 from analysis.metrics.images import open_images
 from analysis.metrics.references import load_reference, write_reference
 from tests.analysis.metrics.pictures import noise_images, write_folder
