@@ -24,7 +24,8 @@ from PIL import Image as Pillow
 from scipy import linalg
 from torch import Tensor
 
-from analysis.metrics.features import extract, load_extractor
+from analysis.metrics.extraction import extract
+from analysis.metrics.features import load_extractor
 from analysis.metrics.frechet import frechet_distance, from_statistics
 from analysis.metrics.images import open_images
 from analysis.metrics.inception import Inception
@@ -46,18 +47,23 @@ def random_features(count: int, seed: int) -> Tensor:
     return features.relu_()
 
 
-def seconds(action: Callable[[], object]) -> float:
-    """Return how long an action takes."""
-    start = time.perf_counter()
+def seconds(action: Callable[[], object]) -> tuple[float, float]:
+    """Return how long an action takes, by the clock and of processors, ended child processes' included."""
+    start, used = time.perf_counter(), sum(os.times()[:4])
     action()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, sum(os.times()[:4]) - used
 
 
-def compare(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Return both medians of seconds, in turns, after one of each to warm up."""
+def compare(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> tuple[list[float], list[float]]:
+    """Return both medians of seconds, by the clock and of processors, in turns, after one of each to warm up."""
     times = [(seconds(ours), seconds(theirs)) for _ in range(rounds + 1)][1:]
-    first, second = zip(*times, strict=True)
-    return statistics.median(first), statistics.median(second)
+    first, second = ([statistics.median(kind) for kind in zip(*side, strict=True)] for side in zip(*times, strict=True))
+    return first, second
+
+
+def ratios(own: list[float], other: list[float]) -> str:
+    """Return how many times faster ours is."""
+    return f"ratio {other[0] / own[0]:.2f} by the clock, {other[1] / own[1]:.2f} of processor time"
 
 
 def write_weights(path: Path) -> dict[str, Tensor]:
@@ -117,8 +123,8 @@ def bench_features(reference: Path, count: int, size: int, rounds: int) -> None:
             lambda: scores.get_activations(files, theirs, 50, DIMENSIONS, "cpu", workers),
             rounds,
         )
-    print(f"features of {count} {size}x{size} PNGs: {count / own:.2f} against {count / other:.2f} images/s, ", end="")
-    print(f"ratio {other / own:.2f}", flush=True)
+    rates = f"{count / own[0]:.2f} against {count / other[0]:.2f} images/s"
+    print(f"features of {count} {size}x{size} PNGs: {rates}, {ratios(own, other)}", flush=True)
 
 
 def bench_distance(rounds: int) -> None:
@@ -137,17 +143,16 @@ def bench_distance(rounds: int) -> None:
         numbers["theirs"] = shift + float(first.trace() + second.trace()) - 2 * float(np.trace(root).real)
 
     own, other = compare(ours, theirs, rounds)
-    print(f"distance at {DIMENSIONS}: {own:.2f} against {other:.2f} s, ratio {other / own:.2f}; ", end="")
+    print(f"distance at {DIMENSIONS}: {own[0]:.2f} against {other[0]:.2f} s, {ratios(own, other)}; ", end="")
     print(f"{numbers['ours']:.9f} and {numbers['theirs']:.9f}", flush=True)
 
 
 def bench_neighbours(count: int) -> None:
     """Print the seconds of precision, recall, density and coverage."""
     generated, reference = random_features(count, 1), random_features(count, 2)
-    start = time.process_time()
-    taken = seconds(lambda: neighbourhood_metrics(generated, reference))
+    taken, used = seconds(lambda: neighbourhood_metrics(generated, reference))
     print(f"precision, recall, density, coverage of {count} x {count} at {DIMENSIONS}: {taken:.1f} s, ", end="")
-    print(f"{time.process_time() - start:.1f} s of processors", flush=True)
+    print(f"{used:.1f} s of processors", flush=True)
 
 
 def bench_memory(counts: list[int]) -> None:
@@ -161,9 +166,10 @@ def print_memory(count: int) -> None:
     """Print this process's peak memory before and after."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     generated, reference = random_features(count, 1), random_features(count, 2)
-    taken = seconds(lambda: neighbourhood_metrics(generated, reference))
+    taken, used = seconds(lambda: neighbourhood_metrics(generated, reference))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"N = {count:6}: peak {peak / 1024:6.0f} MiB, of which {before / 1024:.0f} before any image; {taken:.1f} s")
+    print(f"N = {count:6}: peak {peak / 1024:6.0f} MiB, of which {before / 1024:.0f} before any image; ", end="")
+    print(f"{taken:.1f} s, {used:.1f} s of processors")
 
 
 def main() -> None:

@@ -1,12 +1,19 @@
 """How many answers a second a real server takes, and whether any is lost: gunicorn with two workers, raters over HTTP.
 
-    python -m benchmarks.survey_load --raters 200 --seconds 120
-    python -m benchmarks.survey_load --database postgres://postgres@127.0.0.1:5432/load --kill-every 10 --restarts 2
-    python -m benchmarks.survey_load --table
+    SAMESEED_POSTGRES_FSYNC=on tools/with_postgres .venv/bin/python -m benchmarks.survey_load    # all of it
+    .venv/bin/python -m benchmarks.survey_load --database sqlite --parts steady --raters 50
 
-Raters and server share the machine, so that a figure says what both need together. Each rater answers once a second,
-each at a moment of their own, and sends an answer again until it is acknowledged. In the end the database is asked for
-every acknowledged answer.
+The parts, on SQLite and then on PostgreSQL (the server that SAMESEED_TEST_POSTGRES names), each run on a database of
+its own:
+
+- steady: 200 raters at once, each answering every second;
+- rate: more and more raters, as long as 95 % of the answers are acknowledged in 150 ms, 99 % in 400 ms, and none fails;
+- faults: as steady, while a worker is killed every ten seconds and the whole server is restarted twice;
+- size: eight raters who answer without a pause, by the study's size and the number of raters on file.
+
+Raters and server share the machine, so that a figure says what both need together; "processor ms" is what the server
+alone used for each answer, which a busy machine changes least. Each rater sends an answer again until it is
+acknowledged, and in the end the database is asked for every acknowledged answer.
 """
 
 import argparse
@@ -14,6 +21,7 @@ import asyncio
 import json
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
@@ -21,106 +29,16 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+
+from benchmarks.survey_raters import Load, live
 
 TOP = Path(__file__).resolve().parent.parent
-PATIENCE_S = 30.0
-
-
-@dataclass
-class Load:
-    """What the raters saw: how long each acknowledged answer took, in ms, and the requests that failed."""
-
-    latencies: list[float] = field(default_factory=list)
-    acknowledged: list[str] = field(default_factory=list)
-    errors: Counter[str] = field(default_factory=Counter)
-
-    def quantile(self, share: float) -> float:
-        """Return a quantile of the latencies, in ms."""
-        ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
-
-
-class Connection:
-    """One rater's connection, kept alive, with as little of HTTP as is needed, so that the server gets the time."""
-
-    def __init__(self, site: str) -> None:
-        parts = urlsplit(site)
-        self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 80
-        self.streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def post(self, path: str, body: dict[str, Any], *, token: str = "") -> tuple[int, Any]:
-        """Send JSON; return the status and the reply. A connection that breaks is an OSError."""
-        if self.streams is None:
-            self.streams = await asyncio.open_connection(self.host, self.port)
-        reader, writer = self.streams
-        data = json.dumps(body).encode()
-        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        head += f"Content-Length: {len(data)}\r\n" + (f"Authorization: Rater {token}\r\n" if token else "") + "\r\n"
-        try:
-            writer.write(head.encode() + data)
-            await writer.drain()
-            return await asyncio.wait_for(self._read(reader), PATIENCE_S)
-        except (TimeoutError, OSError, asyncio.IncompleteReadError, IndexError, ValueError) as error:
-            self.close()
-            raise OSError(str(error)) from error
-
-    async def _read(self, reader: asyncio.StreamReader) -> tuple[int, Any]:
-        lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        headers = dict(line.lower().split(": ", 1) for line in lines[1:] if ": " in line)
-        body = await reader.readexactly(int(headers["content-length"]))
-        if headers.get("connection") == "close":
-            self.close()
-        return int(lines[0].split()[1]), json.loads(body)
-
-    def close(self) -> None:
-        """Break the connection."""
-        if self.streams is not None:
-            self.streams[1].close()
-            self.streams = None
-
-
-async def live(number: int, site: str, slug: str, load: Load, *, seconds: float, interval: float) -> None:
-    """Be one rater: come, and answer every `interval` seconds, until the time is over."""
-    rng = random.Random(number)
-    connection = Connection(site)
-    await asyncio.sleep(rng.random() * interval)
-    _, state = await insist(connection, f"/api/v1/studies/{slug}/raters", {"consent": True}, load)
-    token = state["token"]
-    ends = time.monotonic() + seconds
-    due = time.monotonic()
-    while state["next"] and time.monotonic() < ends:
-        key = f"{number:06d}-{rng.getrandbits(64):016x}"
-        body = {"choice": rng.choice(["left", "same", "right"]), "response_ms": 1000, "key": key}
-        began = time.monotonic()
-        _, state = await insist(connection, f"/api/v1/trials/{state['next'][0]['token']}/response", body, load, token)
-        load.latencies.append((time.monotonic() - began) * 1000)
-        load.acknowledged.append(key)
-        due += interval
-        await asyncio.sleep(max(0.0, due - time.monotonic()))
-    connection.close()
-
-
-async def insist(
-    connection: Connection, path: str, body: dict[str, Any], load: Load, token: str = ""
-) -> tuple[int, Any]:
-    """Send until the server acknowledges, as the browser does."""
-    wait = 0.2
-    while True:
-        try:
-            status, state = await connection.post(path, body, token=token)
-            if status in {200, 201}:
-                return status, state
-            load.errors[str(status)] += 1
-            if status < 500:
-                raise RuntimeError(f"{path}: {status} {state}")
-        except OSError:
-            load.errors["connection"] += 1
-        await asyncio.sleep(wait)
-        wait = min(2 * wait, 2.0)
+P95_MS, P99_MS = 150, 400
+PARTS = ("steady", "rate", "faults", "size")
 
 
 class Server:
@@ -188,16 +106,13 @@ async def disturb(server: Server, *, seconds: float, kill_every: float, restarts
         await asyncio.sleep(0.1)
 
 
-async def drive(server: Server, slug: str, *, options: argparse.Namespace) -> Load:
+async def drive(server: Server, slug: str, *, run: "Run") -> Load:
     """Let all raters live, while the server is disturbed if that is asked for."""
     load = Load()
-    raters = [
-        live(number, server.site, slug, load, seconds=options.seconds, interval=options.interval)
-        for number in range(options.raters)
-    ]
+    of_each = {"seconds": run.seconds, "interval": run.interval}
+    raters = [live(number, server.site, slug, load, **of_each) for number in range(run.raters)]
     await asyncio.gather(
-        *raters,
-        disturb(server, seconds=options.seconds, kill_every=options.kill_every, restarts=options.restarts),
+        *raters, disturb(server, seconds=run.seconds, kill_every=run.kill_every, restarts=run.restarts)
     )
     return load
 
@@ -213,11 +128,9 @@ def prepare(folder: Path, *, pairs: int, raters_on_file: int) -> None:
     from PIL import Image  # noqa: PLC0415
 
     from generation.models import GeneratedImage, GenerationRun  # noqa: PLC0415
-    from survey.models import Rater, Response, Study, Trial  # noqa: PLC0415
+    from survey.models import Rater, Response, Trial  # noqa: PLC0415
     from survey.services import create_study  # noqa: PLC0415
 
-    Study.objects.filter(slug="load").delete()
-    GenerationRun.objects.filter(name="load").delete()
     path = folder / "image.png"
     Image.new("RGB", (32, 32), (90, 120, 150)).save(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -266,53 +179,177 @@ def stored(keys: list[str]) -> tuple[int, int]:
     return len(set(keys) & held), len(held)
 
 
-def measure(options: argparse.Namespace, *, pairs: int, raters_on_file: int) -> bool:
-    """Run once and print a line; return whether nothing was lost or doubled."""
-    with tempfile.TemporaryDirectory(prefix="sameseed-load-") as name:
-        folder = Path(name)
-        server = Server(folder, options.database)
-        os.environ.update(server.environment)
-        server.manage("migrate", "--verbosity", "0")
-        server.manage("collectstatic", "--noinput", "--verbosity", "0")
-        prepare(folder, pairs=pairs, raters_on_file=raters_on_file)
-        server.start()
-        began = time.monotonic()
+@contextmanager
+def database_of_its_own(server: str) -> Iterator[str]:
+    """Give a DATABASE_URL: "" for SQLite, or that of a new database on a PostgreSQL server, dropped afterwards."""
+    if not server:
+        yield ""
+        return
+    import psycopg  # noqa: PLC0415
+
+    name = f"sameseed_load_{os.getpid()}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
         try:
-            load = asyncio.run(drive(server, "load", options=options))
+            yield f"{server.rpartition('/')[0]}/{name}"
         finally:
-            server.stop()
-        took = time.monotonic() - began
-        there, keyed = stored(load.acknowledged)
-    sent = len(load.acknowledged)
-    lost, extra = sent - there, keyed - sent
-    figures = [load.quantile(share) for share in (0.5, 0.95, 0.99)]
-    cells = [f"{pairs:,}", f"{raters_on_file:,}", str(options.raters), f"{sent:,}", f"{sent / took:.0f}"]
-    cells += [*(f"{figure:.0f}" for figure in figures), str(dict(load.errors) or "none"), str(lost), str(extra)]
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: how many raters answer every `interval` seconds in a study of what size, and what befalls the server."""
+
+    raters: int
+    seconds: float
+    interval: float = 1.0
+    pairs: int = 200
+    on_file: int = 0
+    kill_every: float = 0.0
+    restarts: int = 0
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a run showed."""
+
+    load: Load
+    lost: int
+    extra: int
+    per_second: float
+    cpu_ms: float
+
+    @property
+    def whole(self) -> bool:
+        """Whether each acknowledged answer is there once, and no other."""
+        return self.lost == self.extra == 0 and len(set(self.load.acknowledged)) == len(self.load.acknowledged)
+
+    @property
+    def within_limits(self) -> bool:
+        """Whether answers were quick and nothing failed."""
+        return self.load.quantile(0.95) < P95_MS and self.load.quantile(0.99) < P99_MS and not self.load.errors
+
+
+def processor_s() -> float:
+    """Return the processor seconds of this process's children that have ended, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def measure(run: Run, *, server: str) -> Figures:
+    """Run once on a database of its own, and print a line."""
+    with database_of_its_own(server) as database, tempfile.TemporaryDirectory(prefix="sameseed-load-") as name:
+        command = [sys.executable, "-m", "benchmarks.survey_load", "--one", json.dumps([asdict(run), database, name])]
+        done = subprocess.run(command, cwd=TOP, check=True, stdout=subprocess.PIPE)
+    raw = json.loads(done.stdout)
+    figures = Figures(Load(raw["latencies"], raw["acknowledged"], Counter(raw["errors"])), *raw["counted"])
+    quantiles = [f"{figures.load.quantile(share):.0f}" for share in (0.5, 0.95, 0.99)]
+    cells = [f"{run.pairs:,}", f"{run.on_file:,}", f"{run.raters}", f"{len(figures.load.acknowledged):,}"]
+    cells += [f"{figures.per_second:.0f}", *quantiles, f"{figures.cpu_ms:.1f}"]
+    cells += [", ".join(f"{count} {name}" for name, count in figures.load.errors.items()) or "none"]
+    cells += [str(figures.lost), str(figures.extra)]
     print(f"| {' | '.join(cells)} |", flush=True)
-    return lost == 0 and extra == 0 and len(set(load.acknowledged)) == sent
+    return figures
+
+
+def one(run: Run, database: str, folder: Path) -> None:
+    """Be the process of one run, which has a Django of its own; print what was measured as JSON."""
+    server = Server(folder, database)
+    os.environ.update(server.environment)
+    server.manage("migrate", "--verbosity", "0")
+    server.manage("collectstatic", "--noinput", "--verbosity", "0")
+    prepare(folder, pairs=run.pairs, raters_on_file=run.on_file)
+    before = processor_s()
+    server.start()
+    began = time.monotonic()
+    try:
+        load = asyncio.run(drive(server, "load", run=run))
+        took = time.monotonic() - began
+    finally:
+        server.stop()
+    there, keyed = stored(load.acknowledged)
+    sent = len(load.acknowledged)
+    counted = [sent - there, keyed - sent, sent / took, 1000 * (processor_s() - before) / max(1, sent)]
+    told = {"latencies": load.latencies, "acknowledged": load.acknowledged, "errors": load.errors, "counted": counted}
+    print(json.dumps(told))
+
+
+HEAD = ["pairs", "raters on file", "raters", "answers", "per second", "median ms", "p95", "p99", "processor ms"]
+HEAD += ["errors", "lost", "extra"]
+
+
+def table(title: str) -> None:
+    """Print a table's head."""
+    print(f"\n{title}\n\n| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}", flush=True)
+
+
+def largest_rate(options: argparse.Namespace, server: str) -> Iterator[Figures]:
+    """Raise the number of raters until the limits are broken, or lower it until they are kept; say the largest kept."""
+    raters, held, failed = options.raters, 0, False
+    seconds = max(5.0, options.seconds / 4)
+    while raters >= 5 and not (held and failed):
+        figures = measure(Run(raters, seconds), server=server)
+        yield figures
+        held, failed = (raters, failed) if figures.within_limits else (held, True)
+        raters = raters * 5 // 4 if figures.within_limits else raters * 4 // 5
+    print(f"\nLargest rate held: {held} answers a second" if held else "\nNo rate was held", flush=True)
+
+
+def fsync_of(server: str) -> str:
+    """Return whether the PostgreSQL server waits for the disk; without that its figures are those of no real one."""
+    import psycopg  # noqa: PLC0415
+
+    with psycopg.connect(server) as connection:
+        row = connection.execute("SHOW fsync").fetchone()
+    return str(row[0]) if row else "unknown"
+
+
+SIZES = [(200, 10), (200, 100_000), (2_000, 10), (2_000, 10_000), (20_000, 10), (20_000, 100_000)]
+
+
+def run_part(part: str, options: argparse.Namespace, server: str) -> Iterator[Figures]:
+    """Run one part and yield its runs."""
+    kind = f"PostgreSQL (fsync {fsync_of(server)})" if server else "SQLite"
+    if part == "steady":
+        table(f"{kind}: {options.raters} raters, an answer each every second")
+        yield measure(Run(options.raters, options.seconds), server=server)
+    elif part == "rate":
+        table(f"{kind}: the largest rate within {P95_MS} ms (p95) and {P99_MS} ms (p99)")
+        yield from largest_rate(options, server)
+    elif part == "faults":
+        every = min(10.0, options.seconds / 4)
+        table(f"{kind}: a worker killed every {every:.0f} s, the server restarted twice")
+        yield measure(Run(options.raters, options.seconds, kill_every=every, restarts=2), server=server)
+    else:
+        table(f"{kind}: eight raters without a pause, by size")
+        for pairs, on_file in SIZES:
+            run = Run(8, max(3.0, options.seconds / 12), interval=0.0, pairs=pairs, on_file=on_file)
+            yield measure(run, server=server)
 
 
 def main() -> int:
-    """Run what is asked for."""
+    """Run what is asked for; the status says whether each acknowledged answer was there, once."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--raters", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=120)
-    parser.add_argument("--interval", type=float, default=1.0, help="seconds between a rater's answers")
-    parser.add_argument("--pairs", type=int, default=200)
-    parser.add_argument("--raters-on-file", type=int, default=0)
-    parser.add_argument("--database", default="", help="a DATABASE_URL; SQLite in a temporary folder")
-    parser.add_argument("--kill-every", type=float, default=0, help="seconds between two kills of a worker; 0 never")
-    parser.add_argument("--restarts", type=int, default=0, help="restarts of the whole server")
-    parser.add_argument(
-        "--table", action="store_true", help="studies of 200 to 20,000 pairs, with 10 to 100,000 raters on file"
-    )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), help="this one only")
+    parser.add_argument("--raters", type=int, default=200, help="at once (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=120, help="of the long runs; the others' follow (%(default)s)")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    print("| pairs | raters on file | raters | answers | per second | median ms | p95 | p99 | errors | lost | extra |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
-    if not options.table:
-        return 0 if measure(options, pairs=options.pairs, raters_on_file=options.raters_on_file) else 1
-    sizes = [(200, 10), (200, 100_000), (2_000, 1_000), (20_000, 10), (20_000, 100_000)]
-    whole = [measure(options, pairs=pairs, raters_on_file=count) for pairs, count in sizes]
+    if options.one:
+        run, database, folder = json.loads(options.one)
+        one(Run(**run), database, Path(folder))
+        return 0
+    postgresql = os.environ.get("SAMESEED_TEST_POSTGRES", "")
+    if options.database != "sqlite" and not postgresql:
+        parser.error("no PostgreSQL: begin the command with tools/with_postgres, or take --database sqlite")
+    servers = {"sqlite": "", "postgresql": postgresql}
+    chosen = [options.database] if options.database else list(servers)
+    began = time.monotonic()
+    whole = [
+        figures.whole for name in chosen for part in options.parts for figures in run_part(part, options, servers[name])
+    ]
+    print(f"\n{time.monotonic() - began:.0f} s in all; {'nothing lost or doubled' if all(whole) else 'ANSWERS LOST'}.")
     return 0 if all(whole) else 1
 
 

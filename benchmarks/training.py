@@ -17,11 +17,9 @@ taken before it. The last column counts the samples that both attacks leave alik
 """
 
 import argparse
-import multiprocessing
+import json
 import statistics
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.measuring import Measured, Worker, answer, measured
 from benchmarks.published import PublishedTraining
 from generation.checkpoints import load_classifier
 from generation.datasets import load_dataset, to_unit_range
@@ -160,81 +159,36 @@ def work(end: Connection, kind: str, setting: Setting) -> None:
         weights = load_classifier(setting.checkpoint, preset).state_dict()
         settings = attack_of(preset)
         training = PublishedTraining(setting.reference, preset, settings, weights, device=device, mixed=setting.mixed)
-    while (request := end.recv()) is not None:
-        what, batch = request
+
+    def attacked(batch: Batch) -> Tensor:
+        return training.attacked(batch.to(device)).float().cpu()
+
+    def timed(batch: Batch) -> Measured:
         batch = batch.to(device)
-        if what == "attacked":
-            end.send(training.attacked(batch).float().cpu())
-        else:
-            end.send(measured(training, batch, device))
+        return measured(lambda: training.iterate(batch), device)
+
+    answer(end, {"attacked": attacked, "time": timed})
 
 
 @dataclass(frozen=True)
-class Measured:
-    """An iteration's time by the clock and of the processor, seconds, and the most memory it took, MiB."""
+class Row:
+    """What was measured on a batch."""
 
-    seconds: float
-    processor: float
-    peak: float
-
-
-def measured(training: OurTraining | PublishedTraining, batch: Batch, device: torch.device) -> Measured:
-    """Run an iteration, the device's work included."""
-    wait: Callable[[], None] = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    before = _begin_peak(device)
-    wait()
-    start, processor = time.perf_counter(), time.process_time()
-    training.iterate(batch)
-    wait()
-    seconds, processor = time.perf_counter() - start, time.process_time() - processor
-    return Measured(seconds, processor, _peak(device) - before)
+    batch: int
+    fooled: float
+    skipped: float
+    ours_images_per_second: float
+    published_images_per_second: float
+    ratio_clock: float
+    ratio_processor: float
+    ours_peak_mib: float
+    published_peak_mib: float
+    attacked_alike: int
 
 
-def _begin_peak(device: torch.device) -> float:
-    """Forget earlier peaks and return what is taken now, MiB."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated() / 2**20
-    # Linux sets the process's high-water mark to what it has now.
-    Path("/proc/self/clear_refs").write_text("5")
-    return _peak(device)
-
-
-def _peak(device: torch.device) -> float:
-    """Return the most memory taken since, MiB: the device's, or the process's."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 2**10
-
-
-class Worker:
-    """A process that trains in one of the two ways."""
-
-    def __init__(self, kind: str, setting: Setting) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.end, other = context.Pipe()
-        self.process = context.Process(target=work, args=(other, kind, setting), daemon=True)
-        self.process.start()
-        other.close()
-
-    def ask(self, what: str, batch: Batch) -> Any:  # noqa: ANN401 -- as `work` answers
-        """Send a request and wait for the answer."""
-        self.end.send((what, batch))
-        try:
-            return self.end.recv()
-        except EOFError:
-            raise SystemExit("A process died; what it said stands above.") from None
-
-    def close(self) -> None:
-        """End the process."""
-        self.end.send(None)
-        self.process.join()
-
-
-def compare(setting: Setting, batch: Batch, rounds: int) -> str:
-    """Return a row of the table: both codes, in turn, on a batch."""
-    ours, published = Worker("ours", setting), Worker("published", setting)
+def compare(setting: Setting, batch: Batch, rounds: int) -> Row:
+    """Put both codes to a batch, in turn."""
+    ours, published = Worker(work, "ours", setting), Worker(work, "published", setting)
     apart = (ours.ask("attacked", batch) - published.ask("attacked", batch)).flatten(1).abs().amax(1)
     pairs = [(ours.ask("time", batch), published.ask("time", batch)) for _ in range(rounds + 1)][1:]
     for worker in (ours, published):
@@ -243,11 +197,27 @@ def compare(setting: Setting, batch: Batch, rounds: int) -> str:
     speeds = [size / statistics.median(pair[side].seconds for pair in pairs) for side in (0, 1)]
     clock = statistics.median(theirs.seconds / own.seconds for own, theirs in pairs)
     processor = min(theirs.processor for _, theirs in pairs) / min(own.processor for own, _ in pairs)
-    peaks = [max(pair[side].peak for pair in pairs) for side in (0, 1)]
-    same = int((apart < SAME).sum())
+    peaks = [max(pair[side].peak - pair[side].before for pair in pairs) for side in (0, 1)]
+    return Row(
+        batch=size,
+        fooled=batch.fooled,
+        skipped=batch.skipped,
+        ours_images_per_second=speeds[0],
+        published_images_per_second=speeds[1],
+        ratio_clock=clock,
+        ratio_processor=processor,
+        ours_peak_mib=peaks[0],
+        published_peak_mib=peaks[1],
+        attacked_alike=int((apart < SAME).sum()),
+    )
+
+
+def table(row: Row) -> str:
+    """Return a row as Markdown."""
     return (
-        f"| {size} | {batch.fooled:.0%} | {batch.skipped:.0%} | {speeds[0]:.1f} | {speeds[1]:.1f} | {clock:.2f} "
-        f"| {processor:.2f} | {peaks[0]:.0f} | {peaks[1]:.0f} | {same} |"
+        f"| {row.batch} | {row.fooled:.0%} | {row.skipped:.0%} | {row.ours_images_per_second:.1f} "
+        f"| {row.published_images_per_second:.1f} | {row.ratio_clock:.2f} | {row.ratio_processor:.2f} "
+        f"| {row.ours_peak_mib:.0f} | {row.published_peak_mib:.0f} | {row.attacked_alike} |"
     )
 
 
@@ -257,7 +227,7 @@ def share(text: str) -> float | None:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table, and write it as JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", type=Path, required=True, help="checkout of the published code")
     parser.add_argument("--preset", default="fashion32")
@@ -271,6 +241,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="compile the network here")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="a file for the same numbers")
     options = parser.parse_args()
     setting = Setting(
         preset=options.preset,
@@ -290,10 +261,15 @@ def main() -> None:
     )
     print("| peak, ours, MiB | peak, published, MiB | attacked alike |")
     print("| ---: " * 10 + "|")
-    pool = Pool(setting)
+    pool, rows = Pool(setting), []
     for size in options.batch_size:
         for fooled in options.fooled:
-            print(compare(setting, pool.batch(size, fooled), options.rounds), flush=True)
+            rows.append(compare(setting, pool.batch(size, fooled), options.rounds))
+            print(table(rows[-1]), flush=True)
+    if options.json:
+        about = {key: str(value) for key, value in asdict(setting).items()}
+        contents = {**about, "torch": torch.__version__, "rows": [asdict(row) for row in rows]}
+        options.json.write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
