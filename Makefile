@@ -1,12 +1,14 @@
-# `make help` lists what there is. PYTHON names another interpreter, PORT another port, ARGS more of pytest's arguments.
+# `make help` lists what there is. PYTHON names another interpreter, PORT another port, ARGS more of pytest's arguments,
+# WORKERS how many processes share the tests.
 PYTHON ?= python3
 PORT ?= 8000
 ARGS ?=
+WORKERS ?= 2
 VENV := .venv
 RUN := $(VENV)/bin/python
 export PYTHON
 # The tests have settings of their own, whatever the site's are.
-HERMETIC := env -u DATABASE_URL -u SAMESEED_DATA -u SAMESEED_SECRET_KEY -u SAMESEED_DEBUG -u SAMESEED_HOSTS -u SAMESEED_HTTPS
+HERMETIC := env -u DATABASE_URL -u SAMESEED_DATA -u SAMESEED_SECRET_KEY -u SAMESEED_DEBUG -u SAMESEED_HOSTS -u SAMESEED_HTTPS -u SAMESEED_IMAGES -u SAMESEED_S3_ENDPOINT
 
 # An interpreter that has gone from the machine takes its .venv with it.
 ifneq ($(shell $(RUN) -c 'print(1)' 2>/dev/null),1)
@@ -25,10 +27,11 @@ setup: $(VENV)/.installed ## make .venv and install the pinned dependencies [PYT
 run: $(VENV)/.installed ## make 40 pairs the first time, and serve the survey [PORT=8000]
 	@$(RUN) manage.py quickstart --port $(PORT)
 
-test: lint ## check everything: linters, types, imports, tests [ARGS="-k name"]
+test: lint ## check everything: linters, types, imports, tests [ARGS="-k name" WORKERS=2]
 	@echo "== pytest"
 	@browser=$$(tools/ensure_chromium) && \
-	SAMESEED_CHROMIUM="$$browser" $(HERMETIC) tools/with_postgres $(RUN) -m pytest $(ARGS)
+	SAMESEED_CHROMIUM="$$browser" OMP_NUM_THREADS=1 $(HERMETIC) tools/with_postgres \
+		$(RUN) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/.installed-dev ## the checks that run nothing
 	@echo "== ruff check"

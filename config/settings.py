@@ -8,14 +8,18 @@
 | SAMESEED_DEBUG | 0 | 1 shows tracebacks; never in public |
 | SAMESEED_HOSTS | localhost,127.0.0.1,[::1] | names that the site answers to |
 | SAMESEED_HTTPS | 0 | 1 behind a TLS proxy: secure cookies, HSTS, redirect |
+| SAMESEED_IMAGES | on disk | `s3://bucket/folder`: raters' images come from there (see `upload_images`) |
+| SAMESEED_S3_ENDPOINT | Amazon's | `https://host` of another S3-compatible store |
 """
 
 import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -112,15 +116,18 @@ TEMPLATES = [
 
 
 def _database() -> dict[str, Any]:
-    """Return the database's settings; SQLite gets WAL and immediate transactions for its writers."""
+    """Return the database's settings; SQLite gets WAL and immediate transactions, in turn, for its writers."""
     default = f"sqlite:///{DATA_DIR / 'db.sqlite3'}"
     database: dict[str, Any] = dict(dj_database_url.config(default=default, conn_max_age=60))
     if database["ENGINE"] == "django.db.backends.sqlite3":
         DATA_DIR.mkdir(parents=True, exist_ok=True)
+        database["ENGINE"] = "config.sqlite"
         database["OPTIONS"] = {
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+            # With `sync_together` a commit is on the disk when it returns, as with FULL; see config/sqlite/base.py.
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            "sync_together": True,
         }
     return database
 
@@ -152,15 +159,46 @@ USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-STORAGES = {
+STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     # Compressed once, and named by their content: browsers keep them for ever and get a new name with a new version.
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 
+
+def _image_store() -> dict[str, Any]:
+    """Return where raters' images are kept: in no store, but on disk, or in a bucket.
+
+    Credentials and region are boto3's own affair: AWS_ACCESS_KEY_ID and its kin, a profile, or the machine's role.
+    """
+    address = os.environ.get("SAMESEED_IMAGES", "")
+    if not address:
+        return {}
+    parts = urlsplit(address)
+    if parts.scheme != "s3" or not parts.netloc:
+        raise ImproperlyConfigured(f"SAMESEED_IMAGES is '{address}': give s3://bucket/folder, or leave it out for disk")
+    from botocore.config import Config  # noqa: PLC0415 (large, and seldom needed)
+
+    endpoint = os.environ.get("SAMESEED_S3_ENDPOINT") or None
+    connection = Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path" if endpoint else "auto"},
+        connect_timeout=5,
+        read_timeout=15,
+        retries={"max_attempts": 3, "mode": "standard"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    options = {"bucket_name": parts.netloc, "location": parts.path.strip("/"), "endpoint_url": endpoint}
+    return {"images": {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options | {"client_config": connection}}}
+
+
+STORAGES |= _image_store()
+
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_HTTPONLY = True  # scripts take the token from the page
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"

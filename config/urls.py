@@ -6,6 +6,7 @@ from django.urls import include, path
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("report/", include("analysis.urls")),
+    path("runs/", include("generation.urls")),
     path("api/v1/", include("survey.api.urls")),
     path("", include("survey.urls")),
 ]

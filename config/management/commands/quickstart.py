@@ -19,6 +19,7 @@ from django.http.request import validate_host
 from django.urls import reverse
 
 from generation.models import GeneratedImage, GenerationRun
+from generation.selectors import image_store
 from survey.errors import SurveyError
 from survey.models import Study
 from survey.services import create_study
@@ -161,7 +162,10 @@ def make_pairs(count: int) -> None:
 
 
 def check_images() -> None:
-    """Raise CommandError if the pairs' files are not where the database says."""
+    """Raise CommandError if the pairs' files are not where the database says. A store gets those that it lacks."""
+    if image_store() is not None:
+        call_command("upload_images", NAME)
+        return
     image = GeneratedImage.objects.select_related("run").filter(run__name=NAME).first()
     if image is not None and not Path(image.path).is_file():
         message = (
