@@ -1,7 +1,6 @@
 """`make run`'s command, end to end: each test speaks to real processes with a data folder of its own."""
 
 import contextlib
-import os
 import re
 import resource
 import signal
@@ -18,22 +17,11 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
+from .site import environment, free_port, quickstart, serving
+
 PAIRS = 2
 SERVED_WITHIN_S = 10.0
 """Of processor time, which another program's load does not lengthen."""
-
-
-def environment(data: Path) -> dict[str, str]:
-    """Return the environment of a newcomer whose data folder is `data`."""
-    set_by_tests = ("SAMESEED_", "DATABASE_URL", "DJANGO_SETTINGS_MODULE")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(set_by_tests)}
-    # Two pairs are too little work to share out: threads that wait for each other cost more on a busy machine.
-    return {**kept, "SAMESEED_DATA": str(data), "OMP_NUM_THREADS": "1"}
-
-
-def quickstart(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "quickstart", *arguments]
-    return subprocess.run(command, env=environment(data), capture_output=True, text=True, timeout=300, check=False)
 
 
 def rows(data: Path, query: str) -> list[tuple[object, ...]]:
@@ -44,12 +32,6 @@ def rows(data: Path, query: str) -> list[tuple[object, ...]]:
 def files(data: Path) -> dict[Path, int]:
     """Return when each file of the pairs was last written, in ns."""
     return {path: path.stat().st_mtime_ns for path in (data / "pairs").rglob("*") if path.is_file()}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +54,7 @@ def test_the_links_name_the_port_that_was_asked_for(first_run: tuple[Path, str])
     _, printed = first_run
     assert re.search(r"^ *Survey +http://127\.0\.0\.1:9123/s/demo/$", printed, re.MULTILINE)
     assert re.search(r"^ *Report +http://127\.0\.0\.1:9123/report/demo/$", printed, re.MULTILINE)
+    assert re.search(r"^ *Pairs +http://127\.0\.0\.1:9123/runs/demo/$", printed, re.MULTILINE)
 
 
 def test_the_printed_password_is_the_staff_users(first_run: tuple[Path, str]) -> None:
@@ -135,29 +118,8 @@ def test_an_address_that_the_site_would_refuse_is_told_with_its_setting(tmp_path
 def server(first_run: tuple[Path, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A quickstart that serves: its process and the site's address."""
     data, _ = first_run
-    port = free_port()
-    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "quickstart", "--port", str(port)]
-    with subprocess.Popen(
-        command, env=environment(data), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        site = f"http://127.0.0.1:{port}"
-        try:
-            wait_for(f"{site}/s/demo/", process)
-            yield process, site
-        finally:
-            if process.poll() is None:
-                process.kill()
-
-
-def wait_for(address: str, process: subprocess.Popen[str]) -> None:
-    """Return once the address answers 200."""
-    for _ in range(600):
-        assert process.poll() is None, process.communicate()[0]
-        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5) as response:
-            assert response.status == 200
-            return
-        time.sleep(0.05)
-    pytest.fail(f"{address} did not answer in time")
+    with serving(data, free_port()) as (process, site):
+        yield process, site
 
 
 def seconds_of_children() -> float:

@@ -56,6 +56,12 @@ def test_no_served_template_has_a_script_or_style_of_its_own() -> None:
         assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", source), template
 
 
+def test_the_icon_that_browsers_ask_for_unasked_is_the_sites(client: Client) -> None:
+    answer = client.get("/favicon.ico")
+    assert answer.status_code == 302
+    assert re.fullmatch(r"/static/survey/icon\b.*\.svg", answer["Location"])
+
+
 def test_an_unknown_page_is_calm_and_tells_nothing_of_the_code(client: Client) -> None:
     page = client.get("/nowhere")
     assert page.status_code == 404

@@ -86,6 +86,7 @@ class Command(BaseCommand):
             "",
             f"  Survey  {site}{reverse('survey:landing', args=[study.slug])}{closed}",
             f"  Report  {site}{reverse('analysis:report', args=[study.slug])}",
+            f"  Pairs   {site}{reverse('runs:wall', args=[NAME])}",
             f"  Staff   {site}{reverse('admin:index')}",
         ]
         if password is None:
