@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,7 @@ class Setting:
 class Row:
     """What was measured at one batch size and number of steps."""
 
+    precision: str
     pairs: int
     steps: int
     ours_pairs_per_second: float
@@ -172,6 +174,7 @@ def compare(setting: Setting, pairs: int, steps: int, rounds: int, rate: float) 
     speeds = [pairs / statistics.median(row[side].seconds for row in rows) for side in (0, 1)]
     processor = [min(row[side].processor for row in rows) for side in (0, 1)]
     return Row(
+        precision=setting.precision,
         pairs=pairs,
         steps=steps,
         ours_pairs_per_second=speeds[0],
@@ -234,7 +237,8 @@ def table(row: Row) -> str:
     """Return a row as Markdown."""
     difference = "" if row.largest_difference is None else f"{row.largest_difference:.1e}"
     return (
-        f"| {row.pairs} | {row.steps} | {row.ours_pairs_per_second:.3g} | {row.published_pairs_per_second:.3g} "
+        f"| {row.precision} | {row.pairs} | {row.steps} "
+        f"| {row.ours_pairs_per_second:.3g} | {row.published_pairs_per_second:.3g} "
         f"| {row.ratio_clock:.2f} | {row.ratio_processor:.2f} | {row.ours_peak_mib:.0f} | {row.published_peak_mib:.0f} "
         f"| {difference} | {row.share_of_matrix_rate:.0%} |"
     )
@@ -258,31 +262,44 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[5, 10, 20])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--precision", choices=sorted(PRECISIONS), help="fp16 on a GPU and fp32 else, unless given")
+    parser.add_argument(
+        "--precision", choices=sorted(PRECISIONS), nargs="+", help="fp16 on a GPU, fp32 and bf16 else, unless given"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="a file for the same numbers")
     options = parser.parse_args()
     device = choose_device(options.device)
     cuda = device.type == "cuda"
-    setting = Setting(
-        preset=options.preset or ("imagenet128" if cuda else "fashion32"),
-        reference=options.reference,
-        device=options.device,
-        precision=options.precision or ("fp16" if cuda else "fp32"),
-        threads=options.threads,
-        seed=options.seed,
-    )
-    torch.set_num_threads(setting.threads)
-    rate, per_image = matrix_rate(device, PRECISIONS[setting.precision]), work_of_an_image(setting.preset)
-    where = f"{describe_device(device)['name']}, {setting.threads} threads, torch {torch.__version__}"
-    print(f"{setting.preset} in {setting.precision} on {where}")
-    print(f"{per_image / 1e9:.3g} GFLOP an image and step; large matrices {rate / 1e12:.3g} TFLOP/s")
+    torch.set_num_threads(options.threads)
+    name = options.preset or ("imagenet128" if cuda else "fashion32")
+    where = f"{describe_device(device)['name']}, {options.threads} threads, torch {torch.__version__}"
+    print(f"{name} on {where}; {work_of_an_image(name) / 1e9:.3g} GFLOP an image and step")
+    results = []
+    for precision in options.precision or (["fp16"] if cuda else ["fp32", "bf16"]):
+        setting = Setting(
+            preset=name,
+            reference=options.reference,
+            device=options.device,
+            precision=precision,
+            threads=options.threads,
+            seed=options.seed,
+        )
+        results.append(measure(setting, options, device))
+    if options.json:
+        about = {"preset": name, "seed": options.seed, "where": where, "results": results}
+        options.json.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def measure(setting: Setting, options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Print the table of a precision; return it with what it is measured by."""
+    rate = matrix_rate(device, PRECISIONS[setting.precision])
+    print(f"\n{setting.precision}: large matrices {rate / 1e12:.3g} TFLOP/s")
     print(
-        "| pairs | steps | ours, pairs/s | published, pairs/s | ratio | ratio, processor | peak, ours, MiB "
+        "| networks | pairs | steps | ours, pairs/s | published, pairs/s | ratio | ratio, processor | peak, ours, MiB "
         "| peak, published, MiB | largest difference | share of the matrix rate |"
     )
-    print("| ---: " * 10 + "|")
+    print("| ---: " * 11 + "|")
     done = []
     for row in rows(setting, options, rate):
         print(table(row), flush=True)
@@ -292,15 +309,13 @@ def main() -> None:
         pairs, steps = min(options.pairs), min(options.steps)
         difference = apart_in_fp32(setting, pairs, steps)
         print(f"Largest difference in fp32, {pairs} pairs, {steps} steps: {difference:.1e}")
-    if options.json:
-        about = {
-            **{key: str(value) for key, value in asdict(setting).items()},
-            "where": where,
-            "operations_per_image_and_step": per_image,
-            "matrix_operations_per_second": rate,
-            "largest_difference_fp32": difference,
-        }
-        options.json.write_text(json.dumps({**about, "rows": done}, indent=2) + "\n", encoding="utf-8")
+    return {
+        "precision": setting.precision,
+        "operations_per_image_and_step": work_of_an_image(setting.preset),
+        "matrix_operations_per_second": rate,
+        "largest_difference_fp32": difference,
+        "rows": done,
+    }
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ class FrozenUNet(FrozenNetwork):
             h = _run(self.middle_block, h, modulations)
             for block in self.output_blocks:
                 h = _run(block, torch.cat([h, skips.pop()], dim=1), modulations)
-            out: Tensor = self.convolution(_silu(self.norm(h)))
+            out: Tensor = self.convolution(self.norm(h))
             return out.float()
 
 
@@ -103,7 +103,7 @@ class FrozenClassifier(FrozenNetwork):
             for block in self.input_blocks:
                 h = _run(block, h, modulations)
             h = _run(self.middle_block, h, modulations)
-            logits: Tensor = self.pool(_silu(self.norm(h)))
+            logits: Tensor = self.pool(self.norm(h))
             return logits.float()
 
 
@@ -126,17 +126,20 @@ def freeze(network: UNet | TimeClassifier, precision: torch.dtype = torch.float3
 
 
 class FrozenNorm(nn.Module):
-    """Group normalisation, and each channel's gain and bias: its own ones, or those that an embedding decides."""
+    """Group normalisation, and each channel's gain and bias: its own ones, or those that an embedding decides.
 
-    def __init__(self, norm: nn.GroupNorm) -> None:
+    SiLU follows, if `activated`.
+    """
+
+    def __init__(self, norm: nn.GroupNorm, *, activated: bool) -> None:
         super().__init__()
-        self.groups, self.eps = norm.num_groups, norm.eps
+        self.groups, self.eps, self.activated = norm.num_groups, norm.eps, activated
         self.gain, self.bias = (nn.Parameter(each.detach()[None], requires_grad=False) for each in norm.parameters())
 
     def forward(self, x: Tensor, modulation: Tensor | None = None) -> Tensor:
         """(N, C, H, W) and (N, 2C) or nothing -> (N, C, H, W)."""
         gain, bias = (self.gain, self.bias) if modulation is None else modulation.chunk(2, dim=1)
-        return normalise(x, gain, bias, self.groups, self.eps)
+        return normalise(x, gain, bias, self.groups, self.eps, activated=self.activated)
 
 
 class FrozenResBlock(nn.Module):
@@ -155,7 +158,7 @@ class FrozenResBlock(nn.Module):
 
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
         """(N, C, H, W) and (N, M) -> (N, C', H', W')."""
-        h = _silu(self.norm_in(x))
+        h = self.norm_in(x)
         if self.resample is not None:
             x = self.resample(x)
             h = h if self.doubles else self.resample(h)
@@ -164,7 +167,7 @@ class FrozenResBlock(nn.Module):
             h = self.norm_out(h, modulation)
         else:
             h = self.norm_out(h + modulation[:, :, None, None].to(h.dtype))
-        return _add(self.convolution_out(_silu(h)), self.skip(x))
+        return _add(self.convolution_out(h), self.skip(x))
 
 
 class FrozenProjection(nn.Module):
@@ -188,7 +191,7 @@ class FrozenAttention(nn.Module):
 
     def __init__(self, block: AttentionBlock) -> None:
         super().__init__()
-        self.heads, self.norm = block.heads, FrozenNorm(block.norm)
+        self.heads, self.norm = block.heads, FrozenNorm(block.norm, activated=False)
         self.qkv, self.proj_out = _as_linear(block.qkv), _as_linear(block.proj_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -197,7 +200,7 @@ class FrozenAttention(nn.Module):
         pixels = _pixels(self.norm(x))
         qkv = self.qkv(pixels).reshape(n, height * width, self.heads, 3, channels // self.heads)
         q, k, v = qkv.permute(3, 0, 2, 1, 4).unbind()
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(pixels.shape)
+        attended = _attended(q, k, v).transpose(1, 2).reshape(pixels.shape)
         out: Tensor = self.proj_out(attended).reshape(n, height, width, channels).permute(0, 3, 1, 2)
         return _add(out, x)
 
@@ -220,7 +223,7 @@ class FrozenPool(nn.Module):
         n, count, channels = tokens.shape
         q = self.query(tokens[:, :1]).reshape(n, 1, self.heads, -1).transpose(1, 2)
         k, v = self.key_value(tokens).reshape(n, count, 2, self.heads, -1).permute(2, 0, 3, 1, 4).unbind()
-        out: Tensor = self.c_proj(F.scaled_dot_product_attention(q, k, v).reshape(n, channels))
+        out: Tensor = self.c_proj(_attended(q, k, v).reshape(n, channels))
         return out
 
 
@@ -269,7 +272,7 @@ def _frozen(module: M, precision: torch.dtype) -> M:
 
 
 def _norm(layer: nn.Module) -> FrozenNorm:
-    return FrozenNorm(cast("nn.GroupNorm", layer))
+    return FrozenNorm(cast("nn.GroupNorm", layer), activated=True)
 
 
 def _cast(module: M, precision: torch.dtype) -> M:
@@ -287,14 +290,17 @@ def _run(block: nn.Module, x: Tensor, modulations: Iterator[Tensor]) -> Tensor:
     return x
 
 
-def _silu(x: Tensor) -> Tensor:
-    """Apply SiLU to what nobody else looks at."""
-    return F.silu(x, inplace=not torch.is_grad_enabled())
-
-
 def _add(x: Tensor, other: Tensor) -> Tensor:
     """Add to what nobody else looks at."""
     return x + other if torch.is_grad_enabled() else x.add_(other)
+
+
+def _attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attend; (N, H, P, C/H) each."""
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v)
+    # A processor takes longer in bfloat16 than in float32, five times as long for the gradient.
+    return F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)
 
 
 def _pixels(x: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-def normalise(x: Tensor, gain: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
-    """Centre and scale each group of channels, then each channel.
+def normalise(x: Tensor, gain: Tensor, bias: Tensor, groups: int, eps: float, *, activated: bool = False) -> Tensor:
+    """Centre and scale each group of channels, then each channel; then SiLU, if `activated`.
 
     Args:
         x: (N, C, H, W) in any floating precision; statistics are float32.
@@ -22,6 +22,7 @@ def normalise(x: Tensor, gain: Tensor, bias: Tensor, groups: int, eps: float) ->
         bias: the same, of what is added then.
         groups: into how many groups the channels fall, in order.
         eps: added to each group's variance.
+        activated: whether SiLU follows, on a processor in float32 as the rest.
 
     Returns:
         (N, C, H, W) in x's precision.
@@ -29,34 +30,50 @@ def normalise(x: Tensor, gain: Tensor, bias: Tensor, groups: int, eps: float) ->
     if x.device.type != "cpu":
         # Elsewhere each pass is a kernel of its own, and torch's takes fewer.
         normal = F.group_norm(x, groups, eps=eps)
-        return torch.addcmul(bias.to(x.dtype)[..., None, None], normal, gain.to(x.dtype)[..., None, None])
+        y = torch.addcmul(bias.to(x.dtype)[..., None, None], normal, gain.to(x.dtype)[..., None, None])
+        return F.silu(y, inplace=not y.requires_grad) if activated else y
     n, channels, height, width = x.shape
     pixels = x.permute(0, 2, 3, 1).reshape(n, height * width, channels).float()
     averages = _averages(channels, groups, height * width)
-    out: Tensor = _Normalise.apply(pixels, gain, bias, averages, eps)  # type: ignore[no-untyped-call]  # torch's
+    out: Tensor = _Normalise.apply(pixels, gain, bias, averages, eps, activated)  # type: ignore[no-untyped-call]  # torch's
     return out.to(x.dtype).reshape(n, height, width, channels).permute(0, 3, 1, 2)
 
 
 class _Normalise(torch.autograd.Function):
-    """On (N, P, C) pixels: y = gain r d + bias, where d = x - mean and r = 1 / sqrt(variance + eps) of each group."""
+    """On (N, P, C) pixels: y = gain r d + bias, where d = x - mean and r = 1 / sqrt(variance + eps) of each group.
+
+    With activation the result is y / (1 + exp(-y)).
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gain: Tensor, bias: Tensor, averages: Tensor, eps: float) -> Tensor:  # noqa: ANN401 -- torch's
+    def forward(
+        ctx: Any,  # noqa: ANN401 -- torch's
+        x: Tensor,
+        gain: Tensor,
+        bias: Tensor,
+        averages: Tensor,
+        eps: float,
+        activated: bool,  # noqa: FBT001 -- `apply` takes places only
+    ) -> Tensor:
         centred = x - (x.sum(1) @ averages)[:, None]
         inverse = ((centred * centred).sum(1) @ averages).add_(eps).rsqrt_()
         factor = gain * inverse
-        ctx.save_for_backward(centred, inverse, factor, averages)
-        return torch.addcmul(bias[:, None], centred, factor[:, None])
+        y = torch.addcmul(bias[:, None], centred, factor[:, None])
+        differentiable = ctx.needs_input_grad[0]
+        ctx.save_for_backward(centred, inverse, factor, averages, y if activated and differentiable else None)
+        return F.silu(y, inplace=not differentiable) if activated else y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's
         """Return g' - mean(g') - d r^2 mean(g' d), where g' = gain r g and the means are each group's."""
-        centred, inverse, factor, averages = ctx.saved_tensors
+        centred, inverse, factor, averages, y = ctx.saved_tensors
+        if y is not None:
+            gradient = torch.ops.aten.silu_backward(gradient, y)
         level = (factor * gradient.sum(1)) @ averages
         slope = (factor * (gradient * centred).sum(1)) @ averages * inverse * inverse
         out = torch.addcmul(gradient * factor[:, None], centred, slope[:, None], value=-1)
-        return out.sub_(level[:, None]), None, None, None, None
+        return out.sub_(level[:, None]), None, None, None, None, None
 
 
 @lru_cache(maxsize=128)

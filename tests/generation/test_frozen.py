@@ -137,18 +137,20 @@ def test_folded_taps_of_a_kernel_by_hand() -> None:
     assert row.tolist() == [2 * 10 + 3 * 10, 3 * 10 + 3 * 100, 1 * 10 + 5 * 100, 1 * 100 + 2 * 100]
 
 
+@pytest.mark.parametrize("activated", [False, True])
 @pytest.mark.parametrize(("channels", "groups"), [(4, 4), (6, 2), (32, 32), (96, 32)])
-def test_normalising_and_its_gradient_are_torchs(channels: int, groups: int) -> None:
+def test_normalising_and_its_gradient_are_torchs(channels: int, groups: int, activated: bool) -> None:  # noqa: FBT001
     generator = torch.Generator().manual_seed(2)
     x = 5 + torch.randn(2, channels, 4, 6, generator=generator)
     gain, bias = torch.randn(2, 2, channels, generator=generator)
     back = torch.randn(x.shape, generator=generator)
 
     def by_torch(x: Tensor) -> Tensor:
-        return torch.addcmul(bias[..., None, None], F.group_norm(x, groups, eps=1e-5), gain[..., None, None])
+        y = torch.addcmul(bias[..., None, None], F.group_norm(x, groups, eps=1e-5), gain[..., None, None])
+        return F.silu(y) if activated else y
 
     def by_us(x: Tensor) -> Tensor:
-        return normalise(x, gain, bias, groups, 1e-5)
+        return normalise(x, gain, bias, groups, 1e-5, activated=activated)
 
     results = []
     for function in (by_torch, by_us):
@@ -157,6 +159,8 @@ def test_normalising_and_its_gradient_are_torchs(channels: int, groups: int) -> 
         results.append((value.detach(), torch.autograd.grad(value, leaf, back)[0]))
     torch.testing.assert_close(results[1][0], results[0][0], atol=1e-5, rtol=0)
     torch.testing.assert_close(results[1][1], results[0][1], atol=1e-5, rtol=0)
+    with torch.no_grad():
+        assert torch.equal(by_us(x), results[1][0])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
