@@ -8,7 +8,6 @@ network gets the same random weights as ours.
 import argparse
 import importlib
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from analysis.metrics.images import open_images
 from analysis.metrics.inception import Inception
 from analysis.metrics.moments import Moments
 from analysis.metrics.neighbours import neighbourhood_metrics
+from benchmarks.measuring import measured
 
 DIMENSIONS = 2048
 
@@ -164,12 +164,12 @@ def bench_memory(counts: list[int]) -> None:
 
 def print_memory(count: int) -> None:
     """Print this process's peak memory before and after."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    processor = torch.device("cpu")
+    empty = measured(lambda: None, processor)
     generated, reference = random_features(count, 1), random_features(count, 2)
-    taken, used = seconds(lambda: neighbourhood_metrics(generated, reference))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"N = {count:6}: peak {peak / 1024:6.0f} MiB, of which {before / 1024:.0f} before any image; ", end="")
-    print(f"{taken:.1f} s, {used:.1f} s of processors")
+    full = measured(lambda: neighbourhood_metrics(generated, reference), processor)
+    print(f"N = {count:6}: peak {full.peak:6.0f} MiB, of which {empty.peak:.0f} before any image; ", end="")
+    print(f"{full.seconds:.1f} s, {full.processor:.1f} s of processors")
 
 
 def main() -> None:
