@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 from .assignment import PairLoad
 from .errors import ScreenedOut, StudyClosed, StudyFull, TimeOver, UnknownStudy, UnknownTrial
 from .models import Balance, Plan, Rater, Response, Study, Trial
+from .prepared import Parameter, Select
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def require_joinable(study: Study) -> None:
         raise StudyFull(f"study '{study.slug}' has all the raters it needs: there is nothing left to answer")
 
 
-def counters_to_use(study: Study, *, simulated: bool) -> QuerySet[Balance]:
+def counters_to_use(study: Study | Parameter, *, simulated: bool | Parameter) -> QuerySet[Balance]:
     """Return the counters of the pairs that can be shown, to be read in the order of (served, lot).
 
     `IN (false)` where `NOT simulated` would say the same: SQLite finds no index for the latter, and would sort all
@@ -128,6 +129,12 @@ def waiting_trials(rater: Rater, *, limit: int) -> list[Trial]:
     return list(waiting[:limit])
 
 
+def trials_to_show(rater: Rater, *, limit: int) -> list[Trial]:
+    """Return the rater's next trials as `waiting_trials` does, with no more of them and their pairs than is shown."""
+    trials: list[Trial] = _to_show(rater=rater.pk)[:limit]
+    return trials
+
+
 def last_answered(rater: Rater) -> Trial | None:
     """Return the trial that the rater answered last; a practice trial is not to be gone back to."""
     answered = rater.trials.filter(response__isnull=False).select_related("pair", "response")
@@ -141,6 +148,11 @@ def trial_of(rater: Rater | None, *, token: str) -> Trial:
     if trial is None or trial.rater != rater:
         raise UnknownTrial("this page is not part of your survey, or no longer is: open your link again")
     return trial
+
+
+def asked_trial(token: str) -> Trial | None:
+    """Return the trial of that token, whoever's it is, with who may answer it: its rater's token, its study's slug."""
+    return next(iter(_asked(token=token)), None)
 
 
 def trial_by_token(token: str) -> Trial | None:
@@ -189,3 +201,21 @@ def told_arms(study: Study) -> list[tuple[str, str]]:
 def plan_of(study: Study) -> Plan | None:
     """Return what the study froze when it opened first, if it has."""
     return Plan.objects.filter(study=study).first()
+
+
+_asked = Select(
+    lambda: (
+        Trial.objects.filter(token=Parameter("token", Trial))
+        .order_by()
+        .select_related("rater__study")
+        .only("pair", "kind", "first_is_left", "rater__token", "rater__simulated", "rater__study__slug")
+    )
+)
+_to_show = Select(
+    lambda: (
+        Trial.objects.filter(rater=Parameter("rater", Rater, "id"), state__in=Trial.WAITING)
+        .order_by("position")
+        .select_related("pair")
+        .only("token", "kind", "pair__class_name", "pair__width")
+    )
+)

@@ -12,7 +12,7 @@ from rest_framework.authentication import BaseAuthentication
 
 from survey.cookies import token_from
 from survey.models import Rater, Study, Trial
-from survey.selectors import rater_by_token, trial_by_token
+from survey.selectors import asked_trial, rater_by_token
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
@@ -54,7 +54,7 @@ class RaterAuthentication(BaseAuthentication):
         if not by_header:
             self._enforce_csrf(request._request)  # noqa: SLF001 (REST framework offers no public name for it)
         kwargs = (request.parser_context or {}).get("kwargs", {})
-        trial = trial_by_token(kwargs["token"]) if "token" in kwargs else None
+        trial = asked_trial(kwargs["token"]) if "token" in kwargs else None
         study = trial.rater.study if trial else Study.objects.filter(slug=kwargs.get("slug", "")).first()
         if study is None:
             return None

@@ -16,7 +16,7 @@ def trial_state(rater: Rater) -> dict[str, Any]:
     slug = rater.study.slug
     now = timezone.now()
     progress = selectors.progress_in(rater)
-    waiting = selectors.waiting_trials(rater, limit=LOOKAHEAD)
+    waiting = selectors.trials_to_show(rater, limit=LOOKAHEAD)
     ended = selectors.ended(rater, now=now)
     if ended is not None:
         waiting = []

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from generation.models import GeneratedImage
@@ -22,7 +21,8 @@ from survey.models import (
     Trial,
 )
 
-from .trials import PLAN_FIELDS, count, free_places, issue, lock_rater, settle, sweep, take_out, top_up
+from . import statements
+from .trials import count, free_places, issue, lock_rater, save_plan, settle, sweep, take_out, top_up
 
 MAX_RESPONSE_MS = 86_400_000
 """A day; a longer time says nothing about the answer."""
@@ -113,8 +113,7 @@ def record_response(
 
 def _known_response(trial: Trial, key: str | None) -> Response | None:
     """Return the trial's response; raise ConflictingResponse if the key stands for another trial's."""
-    wanted = Q(trial_id=trial.pk) | Q(key=key) if key else Q(trial_id=trial.pk)
-    responses = list(Response.objects.filter(wanted))
+    responses: list[Response] = statements.known_responses(trial=trial.pk, key=key or None)
     if any(response.trial_id != trial.pk for response in responses):
         raise ConflictingResponse("this answer's key names another answer: each answer needs a key of its own")
     return responses[0] if responses else None
@@ -154,7 +153,8 @@ def _store(
     state = settle(trial, Trial.State.ANSWERED, since=(*Trial.WAITING, Trial.State.VOID))
     if state is None:
         raise ConflictingResponse("this pair was skipped: its answer can no longer be stored")
-    response = Response.objects.create(trial=trial, choice=choice, response_ms=response_ms, key=key, answered_at=now)
+    response = Response(trial=trial, choice=choice, response_ms=response_ms, key=key, answered_at=now)
+    statements.add_response(response)
     rater.done += trial.kind != Trial.Kind.PRACTICE
     if state == Trial.State.VOID:
         _count_unplanned(rater, trial)
@@ -162,7 +162,7 @@ def _store(
     if state != Trial.State.HELD:
         # Its place had been given away; one transaction takes one pair's counters, so the next trial comes after it.
         count(trial, 1)
-        rater.save(update_fields=PLAN_FIELDS)
+        save_plan(rater)
         return response, True
     return response, issue(rater, rng=rng, now=now)
 
@@ -207,7 +207,7 @@ def _revise(
         revised_at=now,
     )
     _count_catch(rater, trial, before=response.choice, after=choice, now=None)
-    rater.save(update_fields=PLAN_FIELDS)
+    save_plan(rater)
     response.choice = choice
     response.save(update_fields=["choice"])
 
@@ -262,7 +262,7 @@ def _skip(rater: Rater, trial: Trial, reason: str) -> None:
         rater.done += trial.kind != Trial.Kind.PRACTICE
         if trial.ordinary:
             rater.left_surplus -= 1 if trial.first_is_left else -1  # sides are those of answers
-        rater.save(update_fields=PLAN_FIELDS)
+        save_plan(rater)
     else:
         take_out(rater, trial)
         _report_fault(rater, trial)

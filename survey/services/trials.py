@@ -13,18 +13,17 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef
 from django.utils import timezone
 
 from survey.assignment import MOST_LEAN, Assignment, PairLoad, choose_pair, choose_repeated, suiting
 from survey.models import Balance, Rater, Trial, make_token
 from survey.selectors import counters_to_use, wants_answers
 
+from . import statements
+
 LOOKAHEAD = 3
 """Trials that a rater holds at a time: the one to answer, and two whose images are fetched ahead."""
-
-CANDIDATES = 16
-"""Least served pairs to choose among."""
 
 RELEASED_AT_ONCE = 100
 
@@ -33,23 +32,18 @@ SWEEP_EVERY = timedelta(seconds=1)
 
 LOT_BITS = 31
 
-PLAN_FIELDS = (
-    "wanted",
-    "issued",
-    "issued_ordinary",
-    "planned",
-    "done",
-    "left_surplus",
-    "specials",
-    "failed_catches",
-    "screened_out_at",
-)
-"""The columns of a rater that change with their trials."""
-
 
 def lock_rater(rater: Rater) -> Rater:
     """Return the rater with its study as they are now, locked until the transaction ends."""
-    return Rater.objects.select_for_update(of=("self",)).select_related("study").get(pk=rater.pk)
+    found: list[Rater] = statements.locked_rater(pk=rater.pk)
+    if not found:
+        raise Rater.DoesNotExist("the rater has withdrawn meanwhile")
+    return found[0]
+
+
+def save_plan(rater: Rater) -> None:
+    """Store the columns of a locked rater that change with their trials."""
+    statements.save_plan(pk=rater.pk, **{name: getattr(rater, name) for name in statements.PLAN_FIELDS})
 
 
 def top_up(*, rater: Rater, rng: random.Random, now: datetime | None = None) -> Rater:
@@ -82,17 +76,16 @@ def issue(rater: Rater, *, rng: random.Random, now: datetime) -> bool:
         else:
             given = _issue_special(rater, kind, rng=rng, now=now)
         waiting += given
-    rater.save(update_fields=PLAN_FIELDS)
+    save_plan(rater)
     return more
 
 
 def _renew_leases(rater: Rater, *, now: datetime) -> int:
     """Return how many trials the rater holds; keep their places for another `lease_s` once half of it is over."""
-    held = rater.trials.filter(state=Trial.State.HELD)
-    leases = list(held.order_by().values_list("lease_until", flat=True))
+    leases = [until for (until,) in statements.leases(rater=rater.pk)]
     lease = timedelta(seconds=rater.study.lease_s)
     if any(until is not None and until < now + lease / 2 for until in leases):
-        held.filter(kind=Trial.Kind.ORDINARY).update(lease_until=now + lease)
+        statements.renew_leases(rater=rater.pk, lease_until=now + lease)
     return len(leases)
 
 
@@ -136,14 +129,13 @@ def _count_in(rater: Rater, load: PairLoad, chosen: Assignment, *, lot: int) -> 
     who finds what was read.
     """
     step = 1 if chosen.first_is_left else -1
-    unchanged = Balance.objects.filter(
-        pair_id=load.pair, simulated=rater.simulated, served=load.served, left_surplus=load.left_surplus
-    )
+    of_pair = {"pair": load.pair, "simulated": rater.simulated}
+    unchanged = {"was_served": load.served, "was_surplus": load.left_surplus}
     counters = {"served": load.served + 1, "left_surplus": load.left_surplus + step, "lot": lot}
     if connection.vendor == "sqlite":
-        return bool(unchanged.update(**counters))
+        return bool(statements.count_in(**of_pair, **unchanged, **counters))
     with transaction.atomic():
-        counted = unchanged.update(**counters)
+        counted = statements.count_in(**of_pair, **unchanged, **counters)
         if not counted:
             transaction.set_rollback(True)
     return bool(counted)
@@ -155,22 +147,18 @@ def _candidates(rater: Rater) -> list[PairLoad]:
     In a study that fills, a pair that does not suit this rater is left to another. In one without a limit each rater is
     to see all that is asked of them: where nothing suits, any pair comes, which the next raters even out.
     """
-    seen = Trial.objects.filter(rater=rater, pair=OuterRef("pair"), kind=Trial.Kind.ORDINARY)
-    rows = wants_answers(rater.study, simulated=rater.simulated).filter(~Exists(seen)).order_by("served", "lot")
-    loads = _loads(rows.filter(_suits(rater)))
-    return loads if loads or rater.study.raters_per_pair is not None else _loads(rows)
-
-
-def _suits(rater: Rater) -> Q:
-    """Return the condition that a pair's sides suit the rater's."""
     lowest, highest = suiting(rater.left_surplus)
-    above = Q() if lowest is None else Q(left_surplus__gte=lowest)
-    below = Q() if highest is None else Q(left_surplus__lte=highest)
-    return above & below
+    loads = _loads(rater, lowest=lowest, highest=highest)
+    if loads or rater.study.raters_per_pair is not None or lowest is highest is None:
+        return loads
+    return _loads(rater, lowest=None, highest=None)
 
 
-def _loads(rows: QuerySet[Balance]) -> list[PairLoad]:
-    return [PairLoad(*row) for row in rows.values_list("pair_id", "served", "left_surplus")[:CANDIDATES]]
+def _loads(rater: Rater, *, lowest: int | None, highest: int | None) -> list[PairLoad]:
+    limit = rater.study.raters_per_pair
+    read = statements.candidates(limited=limit is not None, lowest=lowest, highest=highest)
+    whose = {"rater": rater.pk, "study": rater.study_id, "simulated": rater.simulated}
+    return [PairLoad(*row) for row in read(**whose, raters_per_pair=limit)]
 
 
 def _draw_specials_near(rater: Rater) -> bool:
@@ -244,7 +232,7 @@ def _add_trial(
     lease_until: datetime | None = None,
 ) -> None:
     rater.issued += 1
-    Trial.objects.create(
+    trial = Trial(
         rater=rater,
         pair_id=pair_id,
         token=make_token(rng),
@@ -255,6 +243,7 @@ def _add_trial(
         lease_until=lease_until,
         issued_at=now,
     )
+    statements.add_trial(trial)
 
 
 _swept: dict[str, datetime] = {}
@@ -326,7 +315,7 @@ def settle(trial: Trial, state: Trial.State, *, since: Sequence[Trial.State], re
     happen. `since` is in the order in which states follow each other.
     """
     for before in since:
-        if Trial.objects.filter(pk=trial.pk, state=before).update(state=state, skip_reason=reason):
+        if statements.change_state(pk=trial.pk, before=before, state=state, skip_reason=reason):
             return before
     return None
 
@@ -338,7 +327,7 @@ def take_out(rater: Rater, trial: Trial) -> None:
         rater.left_surplus -= 1 if trial.first_is_left else -1
     elif trial.kind != Trial.Kind.PRACTICE:
         rater.planned -= 1
-    rater.save(update_fields=PLAN_FIELDS)
+    save_plan(rater)
 
 
 def free_places(*, rater: Rater) -> None:

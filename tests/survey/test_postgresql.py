@@ -21,6 +21,7 @@ MODULES = [
     "test_create_study",
     "test_enrol_rater",
     "test_record_response",
+    "test_prepared",
     "test_api",
     "test_admin",
 ]

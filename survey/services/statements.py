@@ -1,0 +1,109 @@
+"""What runs in the database at each answer, as SQL that is written once; `survey.prepared` says how."""
+
+from functools import cache
+from typing import Any
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from survey.models import Balance, Rater, Response, Trial
+from survey.prepared import Insert, Parameter, Select, Update
+from survey.selectors import counters_to_use
+
+PLAN_FIELDS = (
+    "wanted",
+    "issued",
+    "issued_ordinary",
+    "planned",
+    "done",
+    "left_surplus",
+    "specials",
+    "failed_catches",
+    "screened_out_at",
+)
+"""The columns of a rater that change with their trials."""
+
+WHO = ("study", "token", "link_token", "consented_at", "simulated")
+
+RULES = ("slug", "status", "raters_per_pair", "trial_limit_s", "session_limit_s", "lease_s", "screen_out_after")
+"""The columns of a study that decide about its raters' trials; its texts are long, and come when they are asked for."""
+
+CANDIDATES = 16
+"""Least served pairs to choose among."""
+
+
+def _raters() -> QuerySet[Rater]:
+    return Rater.objects.filter(pk=Parameter("pk", Rater, "id"))
+
+
+def _trials() -> QuerySet[Trial]:
+    return Trial.objects.filter(pk=Parameter("pk", Trial, "id"))
+
+
+def _held() -> QuerySet[Trial]:
+    return Trial.objects.filter(rater=Parameter("rater", Rater, "id"), state=Trial.State.HELD).order_by()
+
+
+locked_rater = Select(
+    lambda: (
+        _raters()
+        .select_for_update(of=("self",))
+        .select_related("study")
+        .only(*WHO, *PLAN_FIELDS, *(f"study__{name}" for name in RULES))
+    )
+)
+save_plan = Update(_raters, **{name: Parameter(name, Rater) for name in PLAN_FIELDS})
+
+known_responses = Select(
+    # An answer without a key has NULL there, which equals no other's.
+    lambda: Response.objects.filter(Q(trial=Parameter("trial", Trial, "id")) | Q(key=Parameter("key", Response)))
+)
+add_response = Insert(Response)
+
+leases = Select(lambda: _held().values_list("lease_until"))
+renew_leases = Update(
+    lambda: _held().filter(kind=Trial.Kind.ORDINARY),
+    lease_until=Parameter("lease_until", Trial),
+)
+change_state = Update(
+    lambda: _trials().filter(state=Parameter("before", Trial, "state")),
+    state=Parameter("state", Trial),
+    skip_reason=Parameter("skip_reason", Trial),
+)
+add_trial = Insert(Trial)
+
+count_in = Update(
+    lambda: Balance.objects.filter(
+        pair=Parameter("pair", Balance),
+        simulated=Parameter("simulated", Balance),
+        served=Parameter("was_served", Balance, "served"),
+        left_surplus=Parameter("was_surplus", Balance, "left_surplus"),
+    ),
+    served=Parameter("served", Balance),
+    left_surplus=Parameter("left_surplus", Balance),
+    lot=Parameter("lot", Balance),
+)
+
+
+@cache
+def candidates(*, limited: bool, lowest: int | None, highest: int | None) -> Select:
+    """Return what reads the least served pairs that a rater has not seen, that want answers and whose sides suit.
+
+    Args:
+        limited: Whether the study wants a number of answers for each pair.
+        lowest: The smallest `left_surplus` that suits, as `survey.assignment.suiting` gives it; None is no bound.
+        highest: The largest.
+    """
+    return Select(lambda: _candidates(limited=limited, lowest=lowest, highest=highest))
+
+
+def _candidates(*, limited: bool, lowest: int | None, highest: int | None) -> QuerySet[Balance, Any]:
+    seen = Trial.objects.filter(rater=Parameter("rater", Rater, "id"), pair=OuterRef("pair"), kind=Trial.Kind.ORDINARY)
+    rows = counters_to_use(Parameter("study", Balance), simulated=Parameter("simulated", Balance))
+    rows = rows.filter(~Exists(seen)).order_by("served", "lot")
+    if limited:
+        rows = rows.filter(served__lt=Parameter("raters_per_pair", Balance, "served"))
+    if lowest is not None:
+        rows = rows.filter(left_surplus__gte=lowest)
+    if highest is not None:
+        rows = rows.filter(left_surplus__lte=highest)
+    return rows.values_list("pair_id", "served", "left_surplus")[:CANDIDATES]
