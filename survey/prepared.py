@@ -10,14 +10,15 @@ at each answer; anything else is plainer without.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connection
 from django.db.backends.utils import CursorWrapper
 from django.db.models import Expression, Field, Model, QuerySet
+from django.db.models.constants import OnConflict
 from django.db.models.query import get_related_populators
 from django.db.models.sql import InsertQuery, UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
@@ -41,10 +42,6 @@ class Parameter(Expression):
         """Return a placeholder and, as its value, this parameter."""
         return "%s", [self]
 
-    def prepare(self, value: Any) -> Any:  # noqa: ANN401 (as the field)
-        """Return a value as the database is given it."""
-        return self.output_field.get_db_prep_save(value, connection)
-
 
 @dataclass(frozen=True)
 class Statement:
@@ -60,13 +57,19 @@ class Statement:
     values: tuple[Any, ...]
     make: Callable[[Row], Any] = tuple
 
-    @contextmanager
-    def run(self, given: Mapping[str, Any]) -> Iterator[CursorWrapper]:
+    @cached_property
+    def _named(self) -> list[tuple[str, Any]]:
+        """For each value the parameter's name and what prepares it for the database; no name, and the value itself."""
+        return [
+            (value.name, value.output_field.get_db_prep_save) if isinstance(value, Parameter) else ("", value)
+            for value in self.values
+        ]
+
+    def run(self, cursor: CursorWrapper, given: Mapping[str, Any]) -> None:
         """Run with these values of the parameters; raise KeyError if one is missing."""
-        values = [value.prepare(given[value.name]) if isinstance(value, Parameter) else value for value in self.values]
-        with connection.cursor() as cursor:
-            cursor.execute(self.sql, values)
-            yield cursor
+        database = cursor.db  # found once: `connection` looks it up each time
+        values = [prepare(given[name], database) if name else prepare for name, prepare in self._named]
+        cursor.execute(self.sql, values)
 
 
 class Prepared(ABC):
@@ -107,7 +110,8 @@ class Select(Prepared):
     def __call__(self, **given: Any) -> list[Any]:  # noqa: ANN401 (as the fields)
         """Return what the queryset would with these values of its parameters."""
         statement = self.statement
-        with statement.run(given) as cursor:
+        with connection.cursor() as cursor:
+            statement.run(cursor, given)
             return [statement.make(row) for row in cursor.fetchall()]
 
 
@@ -162,7 +166,8 @@ class Update(Prepared):
 
     def __call__(self, **given: Any) -> int:  # noqa: ANN401 (as the fields)
         """Return how many rows were changed."""
-        with self.statement.run(given) as cursor:
+        with connection.cursor() as cursor:
+            self.statement.run(cursor, given)
             return int(cursor.rowcount)
 
 
@@ -170,16 +175,18 @@ ModelT = TypeVar("ModelT", bound=Model)
 
 
 class Insert(Prepared, Generic[ModelT]):
-    """A new row of a model."""
+    """A new row of a model, or a new version of the row that is there."""
 
-    def __init__(self, model: type[ModelT]) -> None:
+    def __init__(self, model: type[ModelT], *, unique: Sequence[str] = ()) -> None:
+        """Take the model and, if a row may be there already, the columns by which it is known; the others change."""
         super().__init__()
         self._model = model
+        self._unique = unique
         self._fields = [field for field in model._meta.concrete_fields if not field.primary_key]  # noqa: SLF001
 
     def write(self) -> Statement:
         """Return the insertion as SQL, which gives the row's key where the database can."""
-        query = InsertQuery(self._model)
+        query = self._query()
         names = [field.attname for field in self._fields]
         blank = self._model(**{name: Parameter(name, self._model) for name in names})
         query.insert_values(self._fields, [blank])
@@ -190,9 +197,20 @@ class Insert(Prepared, Generic[ModelT]):
             raise TypeError(f"{self._model.__name__} has fields that set themselves when stored: store it by `save`")
         return Statement(sql, tuple(values))
 
+    def _query(self) -> InsertQuery:
+        if not self._unique:
+            return InsertQuery(self._model)
+        return InsertQuery(
+            self._model,
+            on_conflict=OnConflict.UPDATE,
+            update_fields=[field for field in self._fields if field.name not in self._unique],
+            unique_fields=[field for field in self._fields if field.name in self._unique],
+        )
+
     def __call__(self, row: ModelT) -> ModelT:
-        """Store an instance that is not stored yet, and return it with its key; no signal is sent."""
-        with self.statement.run(vars(row)) as cursor:
+        """Store an instance, and return it with its key; no signal is sent."""
+        with connection.cursor() as cursor:
+            self.statement.run(cursor, vars(row))
             if connection.features.can_return_columns_from_insert:
                 [row.pk] = cursor.fetchone()
             else:

@@ -293,12 +293,7 @@ def record_exposure(*, trial: Trial, showing: Showing) -> None:
 
 
 def _store_showing(trial: Trial, showing: Showing) -> None:
-    Exposure.objects.bulk_create(
-        [Exposure(trial=trial, **vars(showing))],
-        update_conflicts=True,
-        unique_fields=["trial", "key"],
-        update_fields=[name for name in vars(showing) if name != "key"],
-    )
+    statements.keep_exposure(Exposure(trial=trial, **vars(showing)))
 
 
 def _require_answerable(rater: Rater, *, now: datetime) -> None:

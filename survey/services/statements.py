@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from survey.models import Balance, Rater, Response, Trial
+from survey.models import Balance, Exposure, Rater, Response, Trial
 from survey.prepared import Insert, Parameter, Select, Update
 from survey.selectors import counters_to_use
 
@@ -58,6 +58,7 @@ known_responses = Select(
     lambda: Response.objects.filter(Q(trial=Parameter("trial", Trial, "id")) | Q(key=Parameter("key", Response)))
 )
 add_response = Insert(Response)
+keep_exposure = Insert(Exposure, unique=["trial", "key"])
 
 leases = Select(lambda: _held().values_list("lease_until"))
 renew_leases = Update(

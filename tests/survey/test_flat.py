@@ -53,7 +53,7 @@ def send_answer(browser: Client, rater: Rater) -> Any:
 def test_an_answer_takes_few_queries(rater: Rater) -> None:
     """With its transaction, the answer, what the browser measured, the next pair and the reply."""
     queries = send_answer(browser_of(rater), rater)
-    assert len(queries) <= 17
+    assert len(queries) <= 14
 
 
 @pytest.mark.skipif("connection.vendor != 'sqlite'", reason="plans of an empty PostgreSQL say nothing of a full one")

@@ -198,6 +198,18 @@ def test_a_row_is_stored_as_the_orm_stores_it(raters: list[Rater]) -> None:
     assert kept | {"id": by_orm.pk} == model_to_dict(Response.objects.get(pk=by_orm.pk))
 
 
+def test_a_later_report_of_a_showing_replaces_all_of_it_but_whose_it_is(raters: list[Rater]) -> None:
+    trial, other = Trial.objects.all()[:2]
+    first = Exposure(trial=trial, key="showing-1", shown_at=LATER, focus_losses=4, image_width=12.5)
+    statements.keep_exposure(first)
+    statements.keep_exposure(Exposure(trial=other, key="showing-1", shown_at=LATER))
+    later = Exposure(trial=trial, key="showing-1", shown_at=LATER + timedelta(seconds=1), painted_at=LATER)
+    statements.keep_exposure(later)
+    assert later.pk == first.pk
+    assert loaded(Exposure.objects.get(trial=trial)) == loaded(later)
+    assert Exposure.objects.get(trial=other).shown_at == LATER
+
+
 def test_what_sets_itself_when_it_is_stored_is_not_prepared() -> None:
     with pytest.raises(TypeError, match="ImageFault"):
         Insert(ImageFault).write()
