@@ -1,9 +1,10 @@
 """What a rater's browser knows of its rater: progress, the trials to show and, at the end, where to go."""
 
 import hashlib
+from functools import lru_cache
 from typing import Any
 
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 from django.utils import timezone
 
 from survey import selectors
@@ -34,14 +35,29 @@ def trial_state(rater: Rater) -> dict[str, Any]:
 
 def describe(trial: Trial, *, slug: str) -> dict[str, Any]:
     """Return a trial as its rater may know it: no pair, no arm, no position, and of the kinds only practice."""
+    address = image_address(slug, get_script_prefix())
     return {
         "token": trial.token,
         "class_name": trial.pair.class_name,
         "small": trial.pair.small,
         "practice": trial.kind == Trial.Kind.PRACTICE,
-        "left": reverse("survey:image", args=[slug, trial.token, "left"]),
-        "right": reverse("survey:image", args=[slug, trial.token, "right"]),
+        "left": address.format(token=trial.token, side="left"),
+        "right": address.format(token=trial.token, side="right"),
     }
+
+
+@lru_cache(maxsize=256)
+def image_address(slug: str, prefix: str) -> str:
+    """Return a study's images' address with places for `token` and `side`; looking it up costs more than filling it.
+
+    Args:
+        slug: The study's.
+        prefix: What the site's addresses begin with, on which the outcome depends.
+    """
+    address = reverse("survey:image", args=[slug, "TOKEN", "left"])
+    if not address.startswith(prefix):
+        raise ValueError(f"{address} does not begin with {prefix}: ask for the prefix in force")
+    return address.removesuffix("TOKEN/left.png") + "{token}/{side}.png"
 
 
 def last_answer(rater: Rater) -> dict[str, Any] | None:

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.urls import clear_script_prefix, set_script_prefix
 
+from survey.api.state import describe
 from survey.models import Rater, Response, Study
 from survey.services import close_study
 
@@ -53,6 +55,18 @@ def test_an_answer_is_created_and_what_comes_next_is_told(browser: Client, rater
     response = Response.objects.get()
     assert (response.trial, response.choice, response.response_ms) == (first, "left", 1234)
     assert "no-store" in reply["Cache-Control"]
+
+
+def test_a_site_below_a_folder_tells_its_images_addresses_there(rater: Rater) -> None:
+    trial = first_trial(rater)
+    for prefix in ("/", "/lab/", "/"):
+        set_script_prefix(prefix)
+        try:
+            told = describe(trial, slug="demo")
+        finally:
+            clear_script_prefix()
+        assert told["left"] == f"{prefix}s/demo/image/{trial.token}/left.png"
+        assert told["right"] == f"{prefix}s/demo/image/{trial.token}/right.png"
 
 
 def test_the_last_answer_leads_to_the_thanks(browser: Client, rater: Rater) -> None:
