@@ -120,8 +120,11 @@ def test_two_processes_train_as_one_does(tiny_path: Path, data: Path, tmp_path: 
             # Adam divides a gradient that is zero but for rounding by its own size: there is nothing to compare.
             tangible = our["exp_avg"].abs() > 1e-4
             weight, other = ours["network"][name], theirs["network"][name]
-            # Six iterations at a rate of 1e-3 move a weight by up to 6e-3.
-            torch.testing.assert_close(other[tangible], weight[tangible], atol=2e-4, rtol=0, msg=name)
+            apart = (other - weight).abs()[tangible]
+            # Six iterations at a rate of 1e-3 move a weight by up to 6e-3. A gradient that was next to zero in an early
+            # one and not in the last moved its weight by its rounding's sign then.
+            assert (apart > 2e-4).sum() <= len(apart) / 1000, name
+            assert (apart < 2e-3).all(), name
 
 
 def test_a_batch_smaller_than_the_number_of_processes_is_refused(tiny: Preset) -> None:
