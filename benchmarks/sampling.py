@@ -32,6 +32,7 @@ from benchmarks.measuring import Measured, Worker, answer, measured
 from generation.checkpoints import load_classifier, load_diffusion
 from generation.devices import PRECISIONS, choose_device, keep_freed_memory
 from generation.diffusion.frozen import freeze
+from generation.diffusion.lanes import Lanes
 from generation.diffusion.process import Process
 from generation.diffusion.sampler import reverse_steps
 from generation.diffusion.schedule import build_schedule, respaced
@@ -96,9 +97,10 @@ class OurSampling:
     """Sampling by this project's code."""
 
     def __init__(self, setting: Setting, device: torch.device) -> None:
-        self.preset, self.device = load_preset(setting.preset), device
+        self.preset, self.device, self.lanes = load_preset(setting.preset), device, None
         if device.type == "cpu":
             keep_freed_memory()
+            self.lanes = Lanes(setting.threads)
         precision = PRECISIONS[setting.precision]
         unet, classifiers = load(self.preset, setting.seed)
         self.unet = freeze(unet.to(device), precision)
@@ -112,7 +114,9 @@ class OurSampling:
         process = Process(schedule, learn_sigma=learned, device=self.device)
         label = labels(self.preset, pairs).to(self.device)
         draw = noise(self.preset, pairs, seed).draw
-        *_, last = reverse_steps(self.unet, process, self.guidances, label, draw, conditional=told)
+        *_, last = reverse_steps(self.unet, process, self.guidances, label, draw, conditional=told, lanes=self.lanes)
+        if self.lanes is not None:
+            self.lanes.wait()
         return last.x
 
 

@@ -10,6 +10,7 @@ from generation.checkpoints import load_classifier, load_diffusion, settle_class
 from generation.datasets import to_bytes
 from generation.devices import keep_freed_memory
 from generation.diffusion.frozen import freeze
+from generation.diffusion.lanes import Lanes
 from generation.diffusion.process import Process
 from generation.diffusion.sampler import SamplingStep, reverse_steps
 from generation.diffusion.schedule import build_schedule, respaced
@@ -18,6 +19,8 @@ from generation.guidance.score import Guidance, Predict, label_tensor
 from generation.noise import PairNoise, choose_labels
 from generation.plans import SamplingPlan, knowing_classes
 
+# A plan of fewer pixels, over all steps and arms, is done in seconds: before a core's own process has started.
+WORTH_PROCESSES = 1_000_000
 CPU_OUT_OF_MEMORY = "can't allocate memory"  # torch tells it by a plain RuntimeError
 
 
@@ -69,8 +72,10 @@ class BatchMaker:
         plan: what to make.
         networks: its networks, on `device`.
         device: where to compute.
-        at_once: the most pairs that go through the networks together; falls when memory runs out.
         on_note: told, in a sentence, when `at_once` falls.
+        at_once: the most pairs that go through the networks together; falls when memory runs out.
+        process: the diffusion over the plan's steps.
+        lanes: on a processor, where each of torch's threads at the maker's beginning takes some of the images.
     """
 
     plan: SamplingPlan
@@ -79,16 +84,20 @@ class BatchMaker:
     on_note: Callable[[str], None] = lambda _note: None
     at_once: int = field(init=False)
     process: Process = field(init=False)
+    lanes: Lanes | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        if self.device.type == "cpu":
-            keep_freed_memory()
         self.at_once = self.plan.batch_size
         self.process = Process(
             respaced(build_schedule(self.plan.preset.schedule), self.plan.respacing),
             learn_sigma=self.plan.preset.diffusion.learn_sigma,
             device=self.device,
         )
+        if self.device.type == "cpu":
+            keep_freed_memory()
+            image = self.plan.preset.image
+            pixels = self.plan.count * len(self.plan.arms) * len(self.process) * image.size**2
+            self.lanes = Lanes(torch.get_num_threads(), processes=pixels >= WORTH_PROCESSES)
 
     def make(self, batch: range, on_progress: Callable[[float], None]) -> Tensor:
         """Make the images of some pairs.
@@ -139,6 +148,7 @@ class BatchMaker:
             eta=plan.eta,
             conditional=plan.preset.diffusion.class_conditional,
             precision=plan.precision,
+            lanes=self.lanes,
         )
 
     def _make_parts(self, batch: range, on_progress: Callable[[float], None]) -> Tensor:

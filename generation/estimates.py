@@ -100,6 +100,8 @@ def _times(maker: BatchMaker, batch: range) -> Iterator[float]:
     for _ in islice(maker.sample(batch), 1 + TIMED_STEPS):
         if maker.device.type == "cuda":
             torch.cuda.synchronize(maker.device)
+        if maker.lanes is not None:
+            maker.lanes.wait()
         yield time.perf_counter()
 
 

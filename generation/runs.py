@@ -72,7 +72,7 @@ def run_plan(
         if processes.rank == 0:
             on_note(text)
 
-    maker = BatchMaker(plan, load_networks(plan, device), device, note)
+    networks = load_networks(plan, device)
     devices = processes.gather(describe_device(device))
     starts, threads = processes.from_first(lambda: _prepare(plan, store, devices))
     if not (store.folder / SETTINGS).is_file():
@@ -80,6 +80,7 @@ def run_plan(
     if device.type == "cpu" and threads and threads != torch.get_num_threads():
         note(f"Computing with {threads} threads, as this run began: sums round by their number.")
         torch.set_num_threads(threads)
+    maker = BatchMaker(plan, networks, device, note)
     batches = {batch.start: batch for batch in plan.batches}
     done_before = plan.count - sum(len(batches[start]) for start in starts)
 

@@ -35,12 +35,17 @@ def normalise(x: Tensor, gain: Tensor, bias: Tensor, groups: int, eps: float, *,
     n, channels, height, width = x.shape
     pixels = x.permute(0, 2, 3, 1).reshape(n, height * width, channels).float()
     averages = _averages(channels, groups, height * width)
-    out: Tensor = _Normalise.apply(pixels, gain, bias, averages, eps, activated)  # type: ignore[no-untyped-call]  # torch's
+    if x.requires_grad and torch.is_grad_enabled():
+        out: Tensor = _Normalise.apply(pixels, gain, bias, averages, eps, activated)  # type: ignore[no-untyped-call]  # torch's
+    else:
+        factor, level = _lines(*_moments(pixels, averages, eps), gain, bias)
+        out = torch.addcmul(level, pixels, factor)
+        out = F.silu(out, inplace=True) if activated else out
     return out.to(x.dtype).reshape(n, height, width, channels).permute(0, 3, 1, 2)
 
 
 class _Normalise(torch.autograd.Function):
-    """On (N, P, C) pixels: y = gain r d + bias, where d = x - mean and r = 1 / sqrt(variance + eps) of each group.
+    """On (N, P, C) pixels: y = gain r (x - mean) + bias, where r = 1 / sqrt(variance + eps) of each group.
 
     With activation the result is y / (1 + exp(-y)).
     """
@@ -55,25 +60,40 @@ class _Normalise(torch.autograd.Function):
         eps: float,
         activated: bool,  # noqa: FBT001 -- `apply` takes places only
     ) -> Tensor:
-        centred = x - (x.sum(1) @ averages)[:, None]
-        inverse = ((centred * centred).sum(1) @ averages).add_(eps).rsqrt_()
-        factor = gain * inverse
-        y = torch.addcmul(bias[:, None], centred, factor[:, None])
-        differentiable = ctx.needs_input_grad[0]
-        ctx.save_for_backward(centred, inverse, factor, averages, y if activated and differentiable else None)
-        return F.silu(y, inplace=not differentiable) if activated else y
+        mean, inverse = _moments(x, averages, eps)
+        factor, level = _lines(mean, inverse, gain, bias)
+        y = torch.addcmul(level, x, factor)
+        ctx.save_for_backward(x, mean, inverse, factor[:, 0], averages, y if activated else None)
+        return F.silu(y) if activated else y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's
-        """Return g' - mean(g') - d r^2 mean(g' d), where g' = gain r g and the means are each group's."""
-        centred, inverse, factor, averages, y = ctx.saved_tensors
+        """Return g' - mean(g') - d r^2 mean(g' d), where d = x - mean, g' = gain r g and the means are each group's."""
+        x, mean, inverse, factor, averages, y = ctx.saved_tensors
         if y is not None:
             gradient = torch.ops.aten.silu_backward(gradient, y)
         level = (factor * gradient.sum(1)) @ averages
-        slope = (factor * (gradient * centred).sum(1)) @ averages * inverse * inverse
-        out = torch.addcmul(gradient * factor[:, None], centred, slope[:, None], value=-1)
-        return out.sub_(level[:, None]), None, None, None, None, None
+        slope = ((factor * (gradient * x).sum(1)) @ averages - mean * level) * inverse * inverse
+        out = (gradient * factor[:, None]).sub_((level - mean * slope)[:, None])
+        return out.addcmul_(x, slope[:, None], value=-1), None, None, None, None, None
+
+
+def _moments(x: Tensor, averages: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Return each group's mean and 1 / sqrt(variance + eps), (N, C), each for all of the group's channels.
+
+    The variance is the mean square less the mean's square, which spares a pass. torch's kernel for this layout does the
+    same; here, where the mean is 100 times the deviation, what is normal comes out within 0.01, a tenth of its error.
+    """
+    mean = x.sum(1) @ averages
+    variance = ((x * x).sum(1) @ averages).addcmul_(mean, mean, value=-1).clamp_(min=0)
+    return mean, variance.add_(eps).rsqrt_()
+
+
+def _lines(mean: Tensor, inverse: Tensor, gain: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what a channel's pixels are multiplied by and what is added to them, (N, 1, C)."""
+    factor = gain * inverse
+    return factor[:, None], torch.addcmul(bias, mean, factor, value=-1)[:, None]
 
 
 @lru_cache(maxsize=128)

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import ceil
 
 import torch
 from torch import Tensor
 
 from generation.diffusion.frozen import FrozenNetwork
-from generation.diffusion.lanes import Lanes, pieces
+from generation.diffusion.lanes import Call, Lanes, pieces
 from generation.diffusion.process import Process
 from generation.diffusion.solvers import build_solver
 from generation.errors import SettingsError
@@ -43,12 +42,13 @@ def reverse_steps(
     eta: float = 0.0,
     conditional: bool = True,
     precision: torch.dtype = torch.float32,
+    lanes: Lanes | None = None,
 ) -> Iterator[SamplingStep]:
     """Walk from x_T to x_0 with every arm at once.
 
     Args:
         unet: (x_t, timestep, label or None) -> output; sees all arms in one batch. Networks from `frozen.freeze` are
-            faster, and on a processor each of torch's threads takes some of the images.
+            faster.
         process: over the respaced timesteps.
         guidances: one for each of the A arms.
         label: (N,) class indices, the same for every arm; or several classes an image, as `guidance.score` has it.
@@ -57,6 +57,8 @@ def reverse_steps(
         eta: DDIM's share of ancestral noise, 0 to 1; with 0, and by dpmpp2m, no noise is drawn after x_T.
         conditional: whether the U-Net is told the label.
         precision: of the networks' arithmetic; the diffusion's is float32.
+        lanes: where a processor's cores each take some of the images, if the networks are from `frozen.freeze`; others
+            see whole batches, in the calling thread.
 
     Yields:
         Each step's outcome; the last one's `x` is the arms' images, in about [-1, 1].
@@ -74,15 +76,14 @@ def reverse_steps(
 
     x_t, labels = draw(), torch.cat([label] * len(walks))
     shape = (len(walks), len(label), *x_t.shape[1:])
-    threads = torch.get_num_threads() if device.type == "cpu" and _are_frozen(unet, walks) else None
-    with Lanes(threads or 1) as lanes:
-        networks = _Networks(unet, walks, lanes, conditional=conditional, divided=threads is not None)
-        for index in reversed(range(len(process))):
-            step = torch.full((len(x_t),), index, device=device)
-            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                output, shift = networks.evaluate(x_t, process.timesteps[step], labels)
-            x_t, x_0 = solver.step(process.predict(output.float(), x_t, step), x_t, index, shift, draw)
-            yield SamplingStep(index, x_t.reshape(shape)[walk_of], x_0.reshape(shape)[walk_of])
+    networks = _Networks(unet, tuple(walks), conditional=conditional)
+    divided = lanes if device.type == "cpu" and _are_frozen(unet, walks) else None
+    for index in reversed(range(len(process))):
+        step = torch.full((len(x_t),), index, device=device)
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            output, shift = networks.evaluate(x_t, process.timesteps[step], labels, divided)
+        x_t, x_0 = solver.step(process.predict(output.float(), x_t, step), x_t, index, shift, draw)
+        yield SamplingStep(index, x_t.reshape(shape)[walk_of], x_0.reshape(shape)[walk_of])
 
 
 @dataclass(frozen=True)
@@ -92,42 +93,49 @@ class _Networks:
     Attributes:
         unet: sees the images of all walks.
         walks: a guidance each; the images are in their order, equally many of each.
-        lanes: where the networks run.
         conditional: whether the U-Net is told the label.
-        divided: whether the images are divided among the lanes; whole batches run in the calling thread.
     """
 
     unet: Predict
-    walks: Sequence[Guidance]
-    lanes: Lanes
+    walks: tuple[Guidance, ...]
     conditional: bool
-    divided: bool
 
-    def evaluate(self, x_t: Tensor, timestep: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    def evaluate(self, x_t: Tensor, timestep: Tensor, label: Tensor, lanes: Lanes | None) -> tuple[Tensor, Tensor]:
         """Return the U-Net's output, (A N, C', H, W), and the scaled gradients, (A N, C, H, W), zero where unguided."""
         inputs, size = (x_t, timestep, label), len(x_t) // len(self.walks)
-        guided = [(arm, walk) for arm, walk in enumerate(self.walks) if walk.classifier is not None]
-        share = ceil(self.lanes.count / max(1, len(guided)))
-        predicted = self._rows(x_t, 0, len(x_t), self.lanes.count)
-        steered = [(walk, rows) for arm, walk in guided for rows in self._rows(x_t, arm * size, size, share)]
-        calls: list[Callable[[], Tensor]] = [
-            *(partial(self._predict, *(each[rows] for each in inputs)) for rows in predicted),
-            *(partial(walk.shift, *(each[rows] for each in inputs)) for walk, rows in steered),
+        guided = [arm for arm, walk in enumerate(self.walks) if walk.classifier is not None]
+        at_least = lanes.count if lanes else None
+        share = ceil(lanes.count / max(1, len(guided))) if lanes else None
+        predicted = _rows(x_t, 0, len(x_t), at_least)
+        steered = [(arm, rows) for arm in guided for rows in _rows(x_t, arm * size, size, share)]
+        calls: list[Call] = [
+            *(("predict", _of(rows, inputs)) for rows in predicted),
+            *(("shift", (arm, *_of(rows, inputs))) for arm, rows in steered),
         ]
-        results, shift = self.lanes.run(calls), torch.zeros_like(x_t)
+        results = lanes.run(self, calls) if lanes else [getattr(self, name)(*arguments) for name, arguments in calls]
+        shift = torch.zeros_like(x_t)
         for (_, rows), gradient in zip(steered, results[len(predicted) :], strict=True):
             shift[rows] = gradient
         return torch.cat(results[: len(predicted)]), shift
 
-    def _rows(self, x_t: Tensor, start: int, count: int, at_least: int) -> list[slice]:
-        if not self.divided:
-            return [slice(start, start + count)]
-        parts = pieces(count, x_t[0, 0].numel(), at_least)
-        return [slice(start + part.start, start + part.stop) for part in parts]
-
     @torch.no_grad()
-    def _predict(self, x_t: Tensor, timestep: Tensor, label: Tensor) -> Tensor:
+    def predict(self, x_t: Tensor, timestep: Tensor, label: Tensor) -> Tensor:
+        """Return the U-Net's output for some images of any walks."""
         return predict_for_classes(self.unet, x_t, timestep, label if self.conditional else None)
+
+    def shift(self, arm: int, x_t: Tensor, timestep: Tensor, label: Tensor) -> Tensor:
+        """Return the scaled gradients for some images of a walk."""
+        return self.walks[arm].shift(x_t, timestep, label)
+
+
+def _rows(x_t: Tensor, start: int, count: int, at_least: int | None) -> list[slice]:
+    """Divide a batch's rows into at least so many pieces, or leave them together."""
+    parts = [slice(0, count)] if at_least is None else pieces(count, x_t[0, 0].numel(), at_least)
+    return [slice(start + part.start, start + part.stop) for part in parts]
+
+
+def _of(rows: slice, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return tuple(tensor[rows] for tensor in tensors)
 
 
 def _are_frozen(unet: Predict, walks: Sequence[Guidance]) -> bool:
