@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from generation.batches import BatchMaker, is_out_of_memory, load_networks
+from generation.diffusion.lanes import Lanes
 from generation.errors import SettingsError
 from generation.plans import SamplingPlan
 from generation.runs import Store
@@ -30,7 +31,8 @@ class Estimate:
         step_seconds: the median time of a step of so many pairs.
         timed_steps: how many steps that was measured over, after a first one to warm up.
         weights: bytes of the networks.
-        peak: bytes at the peak: of the GPU's memory that tensors took, or of the memory that this process took.
+        peak: bytes at the peak: of the GPU's memory that tensors took, or of the memory that this process and those for
+            its other cores took, what they share counted for each.
         capacity: bytes of the GPU's memory; None on a processor.
     """
 
@@ -70,7 +72,7 @@ def estimate(plan: SamplingPlan, store: Store, device: torch.device) -> Estimate
         step_seconds=sorted(seconds)[len(seconds) // 2],
         timed_steps=len(seconds),
         weights=_weights(maker),
-        peak=_peak(device),
+        peak=_peak(device, maker.lanes),
         capacity=torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None,
     )
 
@@ -111,8 +113,12 @@ def _weights(maker: BatchMaker) -> int:
     return sum(each.numel() * each.element_size() for each in dict.fromkeys(parameters))
 
 
-def _peak(device: torch.device) -> int:
+def _peak(device: torch.device, lanes: Lanes | None) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    helpers = lanes.processes if lanes is not None else 0
+    if lanes is not None:
+        lanes.close()  # the system tells of processes that have ended
+    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     # Linux counts in KiB, macOS in bytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return (peaks[0] + helpers * peaks[1]) * (1 if sys.platform == "darwin" else 1024)

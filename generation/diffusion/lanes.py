@@ -59,6 +59,7 @@ class Lanes:
 
     Attributes:
         count: how many lanes there are, which decides into how many parts work is divided.
+        processes: how many of them are processes of their own.
     """
 
     def __init__(self, count: int, *, processes: bool = True) -> None:
@@ -66,7 +67,8 @@ class Lanes:
         self.count = count
         # A daemon is not allowed processes of its own.
         alone = count == 1 or not processes or multiprocessing.current_process().daemon
-        self._crew = None if alone else _Crew(count - 1)
+        self.processes = 0 if alone else count - 1
+        self._crew = _Crew(self.processes) if self.processes else None
         self._end = weakref.finalize(self, self._crew.end) if self._crew else None
 
     def __enter__(self) -> Self:
@@ -81,7 +83,7 @@ class Lanes:
         """End the processes; the calling thread goes on to be a lane."""
         if self._end is not None:
             self._end()
-        self._crew = None
+        self._crew, self.processes = None, 0
 
     def wait(self) -> None:
         """Return when every process that was started is ready to take calls."""
