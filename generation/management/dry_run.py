@@ -51,7 +51,7 @@ def _cost(plan: SamplingPlan, estimate: Estimate, device: torch.device, processe
     threads = f", {told['threads']} thread{'s' * (told['threads'] > 1)}" if "threads" in told else ""
     yield "device", f"{told['name']}{threads}; {processes} process{'es' * (processes > 1)}"
     of = f" of {size(estimate.capacity)}" if estimate.capacity else ""
-    whose = "tensors on the GPU" if estimate.capacity else "this process"
+    whose = "tensors on the GPU" if estimate.capacity else "this run"
     yield "memory", f"weights {size(estimate.weights)}; {whose} at the peak {size(estimate.peak)}{of}, measured"
     total, step = duration(estimate.seconds(plan.batch_size, processes)), f"{estimate.step_seconds:.3g} seconds a step"
     yield "time", f"about {total}, at {step} of {estimate.at_once}, measured here over {estimate.timed_steps}"

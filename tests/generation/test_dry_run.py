@@ -56,7 +56,7 @@ def test_pairs_are_planned_and_nothing_is_written(run: Run, tmp_path: Path) -> N
         r"^writes +10 rows of 2 runs named 'mine'$",
         r"^batches +3 of 2, 4 steps each$",
         r"^device +.+, 1 thread; 1 process$",
-        r"^memory +weights .+ MB; this process at the peak .+B, measured$",
+        r"^memory +weights .+ MB; this run at the peak .+B, measured$",
         r"^time +about .+, at .+ seconds a step of 2, measured here over 3$",
         r"^A dry run: nothing was written.$",
     ):
