@@ -30,6 +30,7 @@ from generation.checkpoints import load_classifier, load_diffusion
 from generation.datasets import load_dataset, to_bytes
 from generation.devices import keep_freed_memory
 from generation.diffusion.frozen import freeze
+from generation.diffusion.lanes import Lanes
 from generation.diffusion.process import Process
 from generation.diffusion.sampler import reverse_steps
 from generation.diffusion.schedule import build_schedule, respaced
@@ -69,15 +70,25 @@ class Bench:
         self.unet = freeze(load_diffusion(pretrained_checkpoint(self.preset, "diffusion"), self.preset))
         classifier = freeze(load_classifier(pretrained_checkpoint(self.preset, "robust"), self.preset))
         self.guidance = Guidance(classifier, self.preset.sampling.robust_scale)
+        # What is timed runs on one core, and what is many on all.
+        self.one, self.all = Lanes(1), Lanes(torch.get_num_threads())
 
-    def sample(self, sampler: SamplerName, eta: float, steps: int, count: int) -> Row:
+    def sample(self, sampler: SamplerName, eta: float, steps: int, count: int, lanes: Lanes | None = None) -> Row:
         """Make images, of every class in turn."""
         image = self.preset.image
         process = Process(respaced(build_schedule(self.preset.schedule), str(steps)), learn_sigma=True)
         noise = PairNoise(self.seed, range(count), (image.channels, image.size, image.size))
         label, start = torch.arange(count) % image.classes, time.process_time()
         *_, last = reverse_steps(
-            self.unet, process, [self.guidance], label, noise.draw, sampler=sampler, eta=eta, conditional=True
+            self.unet,
+            process,
+            [self.guidance],
+            label,
+            noise.draw,
+            sampler=sampler,
+            eta=eta,
+            conditional=True,
+            lanes=lanes or self.one,
         )
         return Row(sampler, eta, steps, last.x[0], time.process_time() - start)
 
@@ -128,7 +139,7 @@ def lines(bench: Bench, options: argparse.Namespace, rows: list[Row]) -> Iterato
             rows.append(row)
             drawn = sampler == "ddpm" or eta > 0
             apart = "" if drawn else f"{(row.images - limit).square().mean().sqrt():.3f}"
-            many = None if quality is None else bench.sample(sampler, eta, steps, options.samples).images
+            many = None if quality is None else bench.sample(sampler, eta, steps, options.samples, bench.all).images
             distance = "" if quality is None or many is None else f"{quality.distance(many):.1f}"
             yield f"| {row.name} | {steps} | {steps} | {row.seconds / usual:.2f} | {apart} | {distance} |"
 
