@@ -12,7 +12,8 @@ its own:
 - size: eight raters who answer without a pause, by the study's size and the number of raters on file.
 
 Raters and server share the machine, so that a figure says what both need together; "processor ms" is what the server
-alone used for each answer, which a busy machine changes least. Each rater sends an answer again until it is
+alone used for each answer, its start and the raters' coming included, which a busy machine changes least, and
+"raters'" what the raters did. Each rater sends an answer again until it is
 acknowledged, and in the end the database is asked for every acknowledged answer.
 """
 
@@ -218,6 +219,7 @@ class Figures:
     extra: int
     per_second: float
     cpu_ms: float
+    raters_ms: float
 
     @property
     def whole(self) -> bool:
@@ -230,9 +232,9 @@ class Figures:
         return self.load.quantile(0.95) < P95_MS and self.load.quantile(0.99) < P99_MS and not self.load.errors
 
 
-def processor_s() -> float:
-    """Return the processor seconds of this process's children that have ended, and of theirs."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+def processor_s(who: int) -> float:
+    """Return the processor seconds of this process, or of its children that have ended, and of theirs."""
+    used = resource.getrusage(who)
     return used.ru_utime + used.ru_stime
 
 
@@ -245,7 +247,7 @@ def measure(run: Run, *, server: str) -> Figures:
     figures = Figures(Load(raw["latencies"], raw["acknowledged"], Counter(raw["errors"])), *raw["counted"])
     quantiles = [f"{figures.load.quantile(share):.0f}" for share in (0.5, 0.95, 0.99)]
     cells = [f"{run.pairs:,}", f"{run.on_file:,}", f"{run.raters}", f"{len(figures.load.acknowledged):,}"]
-    cells += [f"{figures.per_second:.0f}", *quantiles, f"{figures.cpu_ms:.1f}"]
+    cells += [f"{figures.per_second:.0f}", *quantiles, f"{figures.cpu_ms:.1f}", f"{figures.raters_ms:.2f}"]
     cells += [", ".join(f"{count} {name}" for name, count in figures.load.errors.items()) or "none"]
     cells += [str(figures.lost), str(figures.extra)]
     print(f"| {' | '.join(cells)} |", flush=True)
@@ -259,22 +261,35 @@ def one(run: Run, database: str, folder: Path) -> None:
     server.manage("migrate", "--verbosity", "0")
     server.manage("collectstatic", "--noinput", "--verbosity", "0")
     prepare(folder, pairs=run.pairs, raters_on_file=run.on_file)
-    before = processor_s()
+    before = processor_s(resource.RUSAGE_CHILDREN)
     server.start()
-    began = time.monotonic()
+    began, idle = time.monotonic(), processor_s(resource.RUSAGE_SELF)
     try:
         load = asyncio.run(drive(server, "load", run=run))
-        took = time.monotonic() - began
+        took, busy = time.monotonic() - began, processor_s(resource.RUSAGE_SELF)
     finally:
         server.stop()
     there, keyed = stored(load.acknowledged)
     sent = len(load.acknowledged)
-    counted = [sent - there, keyed - sent, sent / took, 1000 * (processor_s() - before) / max(1, sent)]
+    served = processor_s(resource.RUSAGE_CHILDREN) - before
+    each_ms = [1000 * used / max(1, sent) for used in (served, busy - idle)]
+    counted = [sent - there, keyed - sent, sent / took, *each_ms]
     told = {"latencies": load.latencies, "acknowledged": load.acknowledged, "errors": load.errors, "counted": counted}
     print(json.dumps(told))
 
 
-HEAD = ["pairs", "raters on file", "raters", "answers", "per second", "median ms", "p95", "p99", "processor ms"]
+HEAD = [
+    "pairs",
+    "raters on file",
+    "raters",
+    "answers",
+    "per second",
+    "median ms",
+    "p95",
+    "p99",
+    "processor ms",
+    "raters'",
+]
 HEAD += ["errors", "lost", "extra"]
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import re
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 PATIENCE_S = 30.0
+LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
+CLOSES = re.compile(rb"\r\nconnection: close", re.IGNORECASE)
 
 
 @dataclass
@@ -26,43 +29,65 @@ class Load:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
 
+class Replies(asyncio.Protocol):
+    """One connection's replies, one at a time."""
+
+    def __init__(self) -> None:
+        self.lost = False
+        self._received = b""
+        self._awaited: asyncio.Future[tuple[int, Any]] | None = None
+
+    def next_one(self) -> "asyncio.Future[tuple[int, Any]]":
+        """Return what becomes the next reply's status and body, or an OSError if the connection breaks."""
+        self._received, self._awaited = b"", asyncio.get_running_loop().create_future()
+        return self._awaited
+
+    def data_received(self, data: bytes) -> None:
+        """Hand over the reply once it is whole."""
+        self._received += data
+        head, _, body = self._received.partition(b"\r\n\r\n")
+        length = LENGTH.search(head)
+        if length is not None and len(body) >= int(length[1]) and self._awaited and not self._awaited.done():
+            self.lost = CLOSES.search(head) is not None
+            self._awaited.set_result((int(head[9:12]), json.loads(body)))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell who waits for a reply."""
+        self.lost = True
+        if self._awaited is not None and not self._awaited.done():
+            self._awaited.set_exception(OSError(f"the connection broke: {exc}"))
+
+
 class Connection:
     """One rater's connection, kept alive, with as little of HTTP as is needed, so that the server gets the time."""
 
     def __init__(self, site: str) -> None:
         parts = urlsplit(site)
         self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 80
-        self.streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._open: tuple[asyncio.Transport, Replies] | None = None
 
     async def post(self, path: str, body: dict[str, Any], *, token: str = "") -> tuple[int, Any]:
         """Send JSON; return the status and the reply. A connection that breaks is an OSError."""
-        if self.streams is None:
-            self.streams = await asyncio.open_connection(self.host, self.port)
-        reader, writer = self.streams
-        data = json.dumps(body).encode()
+        loop = asyncio.get_running_loop()
+        if self._open is None or self._open[1].lost:
+            self._open = await loop.create_connection(Replies, self.host, self.port)
+        transport, replies = self._open
+        data = json.dumps(body)
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        head += f"Content-Length: {len(data)}\r\n" + (f"Authorization: Rater {token}\r\n" if token else "") + "\r\n"
+        head += f"Content-Length: {len(data)}\r\n" + (f"Authorization: Rater {token}\r\n" if token else "")
+        reply = replies.next_one()
+        transport.write(f"{head}\r\n{data}".encode())
+        patience = loop.call_later(PATIENCE_S, transport.abort)
         try:
-            writer.write(head.encode() + data)
-            await writer.drain()
-            return await asyncio.wait_for(self._read(reader), PATIENCE_S)
-        except (TimeoutError, OSError, asyncio.IncompleteReadError, IndexError, ValueError) as error:
-            self.close()
-            raise OSError(str(error)) from error
-
-    async def _read(self, reader: asyncio.StreamReader) -> tuple[int, Any]:
-        lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        headers = dict(line.lower().split(": ", 1) for line in lines[1:] if ": " in line)
-        body = await reader.readexactly(int(headers["content-length"]))
-        if headers.get("connection") == "close":
-            self.close()
-        return int(lines[0].split()[1]), json.loads(body)
+            return await reply
+        finally:
+            patience.cancel()
 
     def close(self) -> None:
         """Break the connection."""
-        if self.streams is not None:
-            self.streams[1].close()
-            self.streams = None
+        if self._open is not None:
+            self._open[0].close()
+            self._open = None
 
 
 async def live(number: int, site: str, slug: str, load: Load, *, seconds: float, interval: float) -> None:
