@@ -32,10 +32,10 @@ class Progress:
 
 def study_by_slug(slug: str) -> Study:
     """Return the study of that slug; raise UnknownStudy if there is none."""
-    study = Study.objects.filter(slug=slug).first()
-    if study is None:
+    found: list[Study] = _named(slug=slug)
+    if not found:
         raise UnknownStudy(f"there is no study '{slug}': check the link or the name")
-    return study
+    return found[0]
 
 
 def require_open(study: Study) -> None:
@@ -203,6 +203,7 @@ def plan_of(study: Study) -> Plan | None:
     return Plan.objects.filter(study=study).first()
 
 
+_named = Select(lambda: Study.objects.filter(slug=Parameter("slug", Study)))
 _asked = Select(
     lambda: (
         Trial.objects.filter(token=Parameter("token", Trial))

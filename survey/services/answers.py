@@ -160,7 +160,7 @@ def _store(
         _count_unplanned(rater, trial)
     _count_catch(rater, trial, before=None, after=choice, now=now)
     if state != Trial.State.HELD:
-        # Its place had been given away; one transaction takes one pair's counters, so the next trial comes after it.
+        # Its place had been given away; who holds a pair's counters waits for no other's: the next trial comes after.
         count(trial, 1)
         save_plan(rater)
         return response, True

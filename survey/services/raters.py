@@ -9,12 +9,13 @@ from django.db.models import F
 from django.utils import timezone
 
 from survey.assignment import place_specials
-from survey.errors import NotInvited, StudyFull
+from survey.errors import NotInvited, StudyFull, UnknownStudy
 from survey.models import SYSTEM_RNG, Balance, Invite, Rater, Response, Study, Trial, Withdrawal, make_token
 from survey.selectors import require_open
 
+from . import statements
 from .studies import ensure_balances
-from .trials import issue, release_stale, top_up
+from .trials import Overtaken, issue, release_stale, top_up
 
 
 @dataclass(frozen=True)
@@ -59,18 +60,24 @@ def enrol_rater(
     """
     arrival, now = arrival or Arrival(), now or timezone.now()
     release_stale(now=now)
-    try:
-        return _enrol(study, arrival, rng=rng, simulated=simulated, now=now)
-    except IntegrityError:
-        # The same participant came twice at once, and the other visit was stored first.
-        if (known := _known_participant(study, arrival)) is None:
-            raise
-        return known
+    while True:
+        try:
+            return _enrol(study, arrival, rng=rng, simulated=simulated, now=now)
+        except Overtaken:
+            continue
+        except IntegrityError:
+            # The same participant came twice at once, and the other visit was stored first.
+            if (known := _known_participant(study, arrival)) is None:
+                raise
+            return known
 
 
 def _enrol(study: Study, arrival: Arrival, *, rng: random.Random, simulated: bool, now: datetime) -> Rater:
     with transaction.atomic():
-        study = Study.objects.get(pk=study.pk)
+        found: list[Study] = statements.study_to_join(pk=study.pk)
+        if not found:
+            raise UnknownStudy(f"there is no study '{study.slug}' any more: check the link or the name")
+        [study] = found
         require_open(study)
         if known := _known_participant(study, arrival):
             return known
@@ -79,11 +86,11 @@ def _enrol(study: Study, arrival: Arrival, *, rng: random.Random, simulated: boo
         rater = _new_rater(study, arrival, rng=rng, simulated=simulated, now=now)
         _use_invite(study, rater, arrival, now=now)
         more = issue(rater, rng=rng, now=now)
+        if more and not rater.issued_ordinary:
+            raise Overtaken  # nobody is kept who may find no pair left when they choose again
         if not rater.wanted:
             raise StudyFull(f"study '{study.slug}' has all the raters it needs: there is nothing left to answer")
-    if more:
-        top_up(rater=rater, rng=rng, now=now)
-    return Rater.objects.select_related("study").get(pk=rater.pk)
+    return top_up(rater=rater, rng=rng, now=now) if more else rater
 
 
 def _known_participant(study: Study, arrival: Arrival) -> Rater | None:
@@ -102,7 +109,7 @@ def _require_access(study: Study, arrival: Arrival, *, simulated: bool) -> None:
 
 
 def _new_rater(study: Study, arrival: Arrival, *, rng: random.Random, simulated: bool, now: datetime) -> Rater:
-    available = study.pairs.count()
+    available = next((number for _, number in statements.number_of_pairs(study=study.pk)), 0)
     wanted = min(study.pairs_per_rater or available, available)
     places = place_specials(
         ordinary=wanted,
@@ -113,7 +120,7 @@ def _new_rater(study: Study, arrival: Arrival, *, rng: random.Random, simulated:
         rng=rng,
     )
     practice = sum(kind == Trial.Kind.PRACTICE for kind in places.values())
-    return Rater.objects.create(
+    rater = Rater(
         study=study,
         token=make_token(rng),
         link_token=make_token(rng),
@@ -126,6 +133,7 @@ def _new_rater(study: Study, arrival: Arrival, *, rng: random.Random, simulated:
         planned=wanted + len(places) - practice,
         specials={str(position): kind for position, kind in places.items()},
     )
+    return statements.add_rater(rater)
 
 
 def _use_invite(study: Study, rater: Rater, arrival: Arrival, *, now: datetime) -> None:

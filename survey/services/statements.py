@@ -1,11 +1,11 @@
-"""What runs in the database at each answer, as SQL that is written once; `survey.prepared` says how."""
+"""What runs in the database at each answer and when raters come, written as SQL once; `survey.prepared` says how."""
 
 from functools import cache
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
-from survey.models import Balance, Exposure, Rater, Response, Trial
+from survey.models import Balance, Exposure, Pair, Rater, Response, Study, Trial
 from survey.prepared import Insert, Parameter, Select, Update
 from survey.selectors import counters_to_use
 
@@ -26,6 +26,8 @@ WHO = ("study", "token", "link_token", "consented_at", "simulated")
 
 RULES = ("slug", "status", "raters_per_pair", "trial_limit_s", "session_limit_s", "lease_s", "screen_out_after")
 """The columns of a study that decide about its raters' trials; its texts are long, and come when they are asked for."""
+
+RELEASED_AT_ONCE = 100
 
 CANDIDATES = 16
 """Least served pairs to choose among."""
@@ -72,17 +74,42 @@ change_state = Update(
 )
 add_trial = Insert(Trial)
 
-count_in = Update(
-    lambda: Balance.objects.filter(
+COUNTERS = {name: Parameter(name, Balance) for name in ("served", "left_surplus", "lot")}
+
+
+def _as_read() -> QuerySet[Balance]:
+    return Balance.objects.filter(
         pair=Parameter("pair", Balance),
         simulated=Parameter("simulated", Balance),
         served=Parameter("was_served", Balance, "served"),
         left_surplus=Parameter("was_surplus", Balance, "left_surplus"),
-    ),
-    served=Parameter("served", Balance),
-    left_surplus=Parameter("left_surplus", Balance),
-    lot=Parameter("lot", Balance),
+    )
+
+
+count_in = Update(_as_read, **COUNTERS)
+count_in_at_once = Update(
+    # Who holds the row is passed over, and not waited for.
+    lambda: Balance.objects.filter(pk__in=_as_read().select_for_update(skip_locked=True).values("pk")),
+    **COUNTERS,
 )
+overdue = Select(
+    lambda: (
+        Trial.objects.filter(state=Trial.State.HELD, lease_until__lt=Parameter("now", Trial, "lease_until"))
+        .order_by("lease_until")
+        .values_list("pk")[:RELEASED_AT_ONCE]
+    )
+)
+
+study_to_join = Select(lambda: Study.objects.filter(pk=Parameter("pk", Study, "id")))
+number_of_pairs = Select(
+    lambda: Pair.objects.filter(study=Parameter("study", Pair)).order_by().values_list("study").annotate(Count("pk"))
+)
+counters_there = Select(
+    lambda: Balance.objects.filter(
+        study=Parameter("study", Balance), simulated__in=[Parameter("simulated", Balance)]
+    ).values_list("pk")[:1]
+)
+add_rater = Insert(Rater)
 
 
 @cache

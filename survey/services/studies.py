@@ -20,6 +20,8 @@ from survey.plans import DEFINITION, plan_document
 from survey.quality import parse_rules
 from survey.selectors import answers_total
 
+from . import statements
+
 BATCH = 1000
 """Rows per INSERT."""
 
@@ -178,7 +180,7 @@ def record_peek(*, study: Study, user: AbstractBaseUser | AnonymousUser | None, 
 
 def ensure_balances(study: Study, *, simulated: bool, rng: random.Random) -> None:
     """Give each pair its counters, if they are not there yet."""
-    if Balance.objects.filter(study=study, simulated=simulated).exists():
+    if statements.counters_there(study=study.pk, simulated=simulated):
         return
     rows = (
         Balance(study=study, pair_id=pair, simulated=simulated, lot=rng.getrandbits(LOT_BITS))

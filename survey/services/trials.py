@@ -4,8 +4,8 @@ A trial that waits for its answer holds its place for the study's `lease_s`. Eac
 it, the trial is stale: it may still be answered, but its place is given to another.
 
 What keeps this safe without one lock for all: a rater's own row is locked while their trials change, a pair's counters
-change only if they are as they were read, and one transaction takes one pair's counters, so that no two wait for each
-other.
+change only if they are as they were read, and a transaction that has taken a pair's counters waits for no other's, so
+that no two wait for each other.
 """
 
 import random
@@ -24,8 +24,6 @@ from . import statements
 
 LOOKAHEAD = 3
 """Trials that a rater holds at a time: the one to answer, and two whose images are fetched ahead."""
-
-RELEASED_AT_ONCE = 100
 
 SWEEP_EVERY = timedelta(seconds=1)
 """Answers come more often than leases end."""
@@ -59,16 +57,22 @@ def top_up(*, rater: Rater, rng: random.Random, now: datetime | None = None) -> 
 
 
 def issue(rater: Rater, *, rng: random.Random, now: datetime) -> bool:
-    """Give a locked rater trials, one ordinary one at most; return whether there may be more to give."""
+    """Give a locked rater trials; return whether there may be more to give, in another transaction.
+
+    That is so where a pair's counters were not as they were read, or held by another: PostgreSQL keeps a row locked
+    that it waited for and then found changed, so that nothing else may be waited for in this transaction.
+    """
     waiting = _renew_leases(rater, now=now)
     took_pair = more = False
     while waiting < LOOKAHEAD and rater.screened_out_at is None:
         kind = rater.specials.get(str(rater.issued + 1))
         if kind is None and rater.issued_ordinary < rater.wanted:
-            if took_pair:
+            try:
+                given = _issue_ordinary(rater, wait=not took_pair, rng=rng, now=now)
+            except Overtaken:
                 more = True
                 break
-            took_pair = given = _issue_ordinary(rater, rng=rng, now=now)
+            took_pair = took_pair or given
         elif kind is None:
             if not _draw_specials_near(rater):
                 break
@@ -89,9 +93,13 @@ def _renew_leases(rater: Rater, *, now: datetime) -> int:
     return len(leases)
 
 
-def _issue_ordinary(rater: Rater, *, rng: random.Random, now: datetime) -> bool:
-    """Give the rater the pair that is due; end their plan here if there is none."""
-    assignment = _take_pair(rater, rng=rng)
+class Overtaken(Exception):
+    """Another has taken, or is taking, the pair that was chosen."""
+
+
+def _issue_ordinary(rater: Rater, *, wait: bool, rng: random.Random, now: datetime) -> bool:
+    """Give the rater the pair that is due; end their plan here if there is none. Raise Overtaken as `_take_pair`."""
+    assignment = _take_pair(rater, wait=wait, rng=rng)
     if assignment is None:
         rater.planned -= rater.wanted - rater.issued_ordinary
         rater.wanted = rater.issued_ordinary
@@ -109,36 +117,35 @@ def _issue_ordinary(rater: Rater, *, rng: random.Random, now: datetime) -> bool:
     return True
 
 
-def _take_pair(rater: Rater, *, rng: random.Random) -> Assignment | None:
-    """Choose a pair and count it in, if its counters are still as they were read; else choose again."""
-    while True:
-        loads = _candidates(rater)
-        chosen = choose_pair(loads, left_surplus=rater.left_surplus, rng=rng)
-        if chosen is None:
-            return None
-        load = next(load for load in loads if load.pair == chosen.pair)
-        if _count_in(rater, load, chosen, lot=rng.getrandbits(LOT_BITS)):
-            return chosen
+def _take_pair(rater: Rater, *, wait: bool, rng: random.Random) -> Assignment | None:
+    """Choose a pair and count it in; None if there is none.
 
+    Args:
+        rater: Who is to see it.
+        wait: Whether to wait for the pair's counters while another holds them: not if this transaction holds some.
+        rng: Decides ties.
 
-def _count_in(rater: Rater, load: PairLoad, chosen: Assignment, *, lot: int) -> bool:
-    """Count a trial into its pair's counters if they are still as they were read; tell whether they were.
-
-    PostgreSQL keeps a row locked that it waited for and then found changed. The savepoint lets go of it: a transaction
-    that held on to what it did not get could wait for another one that waits for it. SQLite has one writer at a time,
-    who finds what was read.
+    Raises:
+        Overtaken: The pair's counters are not as they were read, or another holds them.
     """
-    step = 1 if chosen.first_is_left else -1
-    of_pair = {"pair": load.pair, "simulated": rater.simulated}
-    unchanged = {"was_served": load.served, "was_surplus": load.left_surplus}
-    counters = {"served": load.served + 1, "left_surplus": load.left_surplus + step, "lot": lot}
-    if connection.vendor == "sqlite":
-        return bool(statements.count_in(**of_pair, **unchanged, **counters))
-    with transaction.atomic():
-        counted = statements.count_in(**of_pair, **unchanged, **counters)
-        if not counted:
-            transaction.set_rollback(True)
-    return bool(counted)
+    loads = _candidates(rater)
+    chosen = choose_pair(loads, left_surplus=rater.left_surplus, rng=rng)
+    if chosen is None:
+        return None
+    load = next(load for load in loads if load.pair == chosen.pair)
+    count_in = statements.count_in if wait else statements.count_in_at_once
+    counted = count_in(
+        pair=load.pair,
+        simulated=rater.simulated,
+        was_served=load.served,
+        was_surplus=load.left_surplus,
+        served=load.served + 1,
+        left_surplus=load.left_surplus + (1 if chosen.first_is_left else -1),
+        lot=rng.getrandbits(LOT_BITS),
+    )
+    if not counted:
+        raise Overtaken
+    return chosen
 
 
 def _candidates(rater: Rater) -> list[PairLoad]:
@@ -262,7 +269,7 @@ def release_stale(*, now: datetime | None = None) -> int:
     now = now or timezone.now()
     over = Trial.objects.filter(state=Trial.State.HELD, lease_until__lt=now)
     released = 0
-    for pk in list(over.order_by("lease_until").values_list("pk", flat=True)[:RELEASED_AT_ONCE]):
+    for (pk,) in statements.overdue(now=now):
         with transaction.atomic():
             if over.filter(pk=pk).update(state=Trial.State.STALE):
                 count(Trial.objects.select_related("rater").get(pk=pk), -1)
