@@ -60,11 +60,12 @@ def enrol_rater(
     """
     arrival, now = arrival or Arrival(), now or timezone.now()
     release_stale(now=now)
+    patient = False
     while True:
         try:
-            return _enrol(study, arrival, rng=rng, simulated=simulated, now=now)
+            return _enrol(study, arrival, patient=patient, rng=rng, simulated=simulated, now=now)
         except Overtaken:
-            continue
+            patient = True
         except IntegrityError:
             # The same participant came twice at once, and the other visit was stored first.
             if (known := _known_participant(study, arrival)) is None:
@@ -72,7 +73,9 @@ def enrol_rater(
             return known
 
 
-def _enrol(study: Study, arrival: Arrival, *, rng: random.Random, simulated: bool, now: datetime) -> Rater:
+def _enrol(
+    study: Study, arrival: Arrival, *, patient: bool, rng: random.Random, simulated: bool, now: datetime
+) -> Rater:
     with transaction.atomic():
         found: list[Study] = statements.study_to_join(pk=study.pk)
         if not found:
@@ -85,7 +88,7 @@ def _enrol(study: Study, arrival: Arrival, *, rng: random.Random, simulated: boo
         ensure_balances(study, simulated=simulated, rng=rng)
         rater = _new_rater(study, arrival, rng=rng, simulated=simulated, now=now)
         _use_invite(study, rater, arrival, now=now)
-        more = issue(rater, rng=rng, now=now)
+        more = issue(rater, patient=patient, rng=rng, now=now)
         if more and not rater.issued_ordinary:
             raise Overtaken  # nobody is kept who may find no pair left when they choose again
         if not rater.wanted:

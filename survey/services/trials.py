@@ -52,15 +52,15 @@ def top_up(*, rater: Rater, rng: random.Random, now: datetime | None = None) -> 
     while more:
         with transaction.atomic():
             rater = lock_rater(rater)
-            more = issue(rater, rng=rng, now=now)
+            more = issue(rater, patient=True, rng=rng, now=now)
     return rater
 
 
-def issue(rater: Rater, *, rng: random.Random, now: datetime) -> bool:
+def issue(rater: Rater, *, patient: bool = False, rng: random.Random, now: datetime) -> bool:
     """Give a locked rater trials; return whether there may be more to give, in another transaction.
 
-    That is so where a pair's counters were not as they were read, or held by another: PostgreSQL keeps a row locked
-    that it waited for and then found changed, so that nothing else may be waited for in this transaction.
+    That is so where others were giving out each pair that could be chosen. Who is patient waits for the first pair
+    while it is held; to be after a transaction that was not.
     """
     waiting = _renew_leases(rater, now=now)
     took_pair = more = False
@@ -68,7 +68,7 @@ def issue(rater: Rater, *, rng: random.Random, now: datetime) -> bool:
         kind = rater.specials.get(str(rater.issued + 1))
         if kind is None and rater.issued_ordinary < rater.wanted:
             try:
-                given = _issue_ordinary(rater, wait=not took_pair, rng=rng, now=now)
+                given = _issue_ordinary(rater, wait=patient and not took_pair, rng=rng, now=now)
             except Overtaken:
                 more = True
                 break
@@ -94,7 +94,7 @@ def _renew_leases(rater: Rater, *, now: datetime) -> int:
 
 
 class Overtaken(Exception):
-    """Another has taken, or is taking, the pair that was chosen."""
+    """Others are giving out each pair that could be chosen, or have just done so."""
 
 
 def _issue_ordinary(rater: Rater, *, wait: bool, rng: random.Random, now: datetime) -> bool:
@@ -122,18 +122,32 @@ def _take_pair(rater: Rater, *, wait: bool, rng: random.Random) -> Assignment | 
 
     Args:
         rater: Who is to see it.
-        wait: Whether to wait for the pair's counters while another holds them: not if this transaction holds some.
+        wait: Whether to wait for the pair's counters while another holds them, or to choose another pair. PostgreSQL
+            keeps a row locked that it waited for and then found changed: nothing else may be tried after it.
         rng: Decides ties.
 
     Raises:
-        Overtaken: The pair's counters are not as they were read, or another holds them.
+        Overtaken: No pair's counters are free and as they were read.
     """
     loads = _candidates(rater)
-    chosen = choose_pair(loads, left_surplus=rater.left_surplus, rng=rng)
-    if chosen is None:
+    if not loads:
         return None
-    load = next(load for load in loads if load.pair == chosen.pair)
-    count_in = statements.count_in if wait else statements.count_in_at_once
+    while loads:
+        chosen = choose_pair(loads, left_surplus=rater.left_surplus, rng=rng)
+        if chosen is None:
+            return None
+        load = next(load for load in loads if load.pair == chosen.pair)
+        if _count_in(rater, load, chosen, wait=wait, lot=rng.getrandbits(LOT_BITS)):
+            return chosen
+        loads = [] if wait else [other for other in loads if other is not load]
+    raise Overtaken
+
+
+def _count_in(rater: Rater, load: PairLoad, chosen: Assignment, *, wait: bool, lot: int) -> bool:
+    """Count a trial into its pair's counters if they are still as they were read; tell whether they were."""
+    # SQLite has one writer at a time, who finds what was read.
+    waits = wait or not connection.features.has_select_for_update_skip_locked
+    count_in = statements.count_in if waits else statements.count_in_at_once
     counted = count_in(
         pair=load.pair,
         simulated=rater.simulated,
@@ -141,11 +155,9 @@ def _take_pair(rater: Rater, *, wait: bool, rng: random.Random) -> Assignment | 
         was_surplus=load.left_surplus,
         served=load.served + 1,
         left_surplus=load.left_surplus + (1 if chosen.first_is_left else -1),
-        lot=rng.getrandbits(LOT_BITS),
+        lot=lot,
     )
-    if not counted:
-        raise Overtaken
-    return chosen
+    return bool(counted)
 
 
 def _candidates(rater: Rater) -> list[PairLoad]:
