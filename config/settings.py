@@ -116,7 +116,10 @@ TEMPLATES = [
 
 
 def _database() -> dict[str, Any]:
-    """Return the database's settings; SQLite gets WAL and immediate transactions, in turn, for its writers."""
+    """Return the database's settings; SQLite gets WAL and immediate transactions, in turn, for its writers.
+
+    `?prepare_threshold=` in DATABASE_URL says after how many runs PostgreSQL prepares a statement.
+    """
     default = f"sqlite:///{DATA_DIR / 'db.sqlite3'}"
     database: dict[str, Any] = dict(dj_database_url.config(default=default, conn_max_age=60))
     if database["ENGINE"] == "django.db.backends.sqlite3":
@@ -129,6 +132,9 @@ def _database() -> dict[str, Any]:
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
             "sync_together": True,
         }
+    elif database["ENGINE"] == "django.db.backends.postgresql":
+        # What runs at each answer is planned once for each connection; see survey/prepared.py.
+        database.setdefault("OPTIONS", {}).setdefault("prepare_threshold", 0)
     return database
 
 

@@ -62,7 +62,7 @@ def issue(rater: Rater, *, patient: bool = False, rng: random.Random, now: datet
     That is so where others were giving out each pair that could be chosen. Who is patient waits for the first pair
     while it is held; to be after a transaction that was not.
     """
-    waiting = _renew_leases(rater, now=now)
+    waiting = _renew_leases(rater, now=now) if rater.issued else 0
     took_pair = more = False
     while waiting < LOOKAHEAD and rater.screened_out_at is None:
         kind = rater.specials.get(str(rater.issued + 1))
