@@ -75,7 +75,7 @@ class Statement:
 
 @contextmanager
 def _cursor() -> Iterator[CursorWrapper]:
-    """Give a cursor; on PostgreSQL one that sends values beside the SQL, which is planned once for each connection then.
+    """Give a cursor; on PostgreSQL one that sends values beside the SQL, planned once for each connection then.
 
     Django's own writes the values into the SQL: planning it anew each time took the server longer than running it.
     """

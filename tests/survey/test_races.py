@@ -4,15 +4,16 @@ import json
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from django.db import connections
+from django.db import connection, connections, transaction  # noqa: F401 (`connection` for the marks)
 
 from survey.errors import ConflictingResponse, NotInvited, StudyFull
-from survey.models import Rater, Response, Study, Trial
+from survey.models import Balance, Rater, Response, Study, Trial
 from survey.selectors import pair_loads
 from survey.services import Arrival, create_invites, enrol_rater, record_response
 
@@ -118,3 +119,56 @@ def test_an_invitation_used_twice_at_once_lets_one_in(tmp_path: Path) -> None:
     outcomes = together(4, lambda number: enrol_rater(study=study, rng=random.Random(number), arrival=arrival))
     assert Counter(map(type, outcomes)) == {Rater: 1, NotInvited: 3}
     assert Rater.objects.count() == 1
+
+
+@contextmanager
+def holding(pairs: list[int], **changes: int) -> Iterator[threading.Event]:
+    """Hold these pairs' counters elsewhere, until the event that is given is set; then change them and let go."""
+    held, enough = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            list(Balance.objects.select_for_update().filter(pair__in=pairs))
+            held.set()
+            enough.wait(timeout=30)
+            Balance.objects.filter(pair__in=pairs).update(**changes)
+        connections.close_all()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert held.wait(timeout=30)
+        yield enough
+    finally:
+        enough.set()
+        thread.join(timeout=30)
+
+
+rows_are_locked = pytest.mark.skipif("connection.vendor == 'sqlite'", reason="SQLite locks no rows")
+
+
+@rows_are_locked
+def test_a_pair_that_is_being_given_out_is_passed_over_without_waiting(tmp_path: Path) -> None:
+    study = make_study(tmp_path, count=4)
+    make_rater(study)
+    free = [load.pair for load in pair_loads(study)][1:]
+    held = next(load.pair for load in pair_loads(study) if load.pair not in free)
+    with holding([held], lot=1) as enough:
+        second = make_rater(study, seed=2)
+        assert not enough.is_set()
+        assert set(second.trials.values_list("pair", flat=True)) == set(free)
+
+
+@rows_are_locked
+@pytest.mark.parametrize("wanted", [1, 2])
+def test_who_finds_all_pairs_held_waits_and_is_kept_only_if_one_is_left(tmp_path: Path, wanted: int) -> None:
+    study = make_study(tmp_path, count=3, raters_per_pair=2)
+    make_rater(study)
+    with holding([load.pair for load in pair_loads(study)], served=3 - wanted) as enough:
+        threading.Timer(0.5, enough.set).start()
+        if wanted == 1:
+            with pytest.raises(StudyFull):
+                make_rater(study, seed=2)
+        else:
+            assert make_rater(study, seed=2).trials.count() == 3
+    assert Rater.objects.count() == wanted
