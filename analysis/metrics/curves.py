@@ -23,6 +23,8 @@ STYLES = (
     ("#d55e00", "P", "--"),
     ("#000000", "X", ":"),
 )
+# The two classifiers look the same in every plot: a report's arms stand by name, so that robust is first, and blue.
+OWN = {"robust": 0, "vanilla": 1}
 # Beyond this ratio of values, those close to 0 would lie on one another.
 WIDE = 12
 # Points of arms at one value stand side by side, so that no bar hides another.
@@ -71,6 +73,16 @@ def draw(result: Mapping[str, Any], axis: str | None, form: str) -> bytes:
     return buffer.getvalue()
 
 
+def _styles(names: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+    """Return each arm's colour, mark and dashes: its classifier's, or the next that neither classifier here has."""
+    owned = {name: OWN[first] for name in names if (first := name.partition(" ")[0]) in OWN}
+    taken = set(owned.values())
+    free = [style for number, style in enumerate(STYLES) if number not in taken]
+    others = (name for name in names if name not in owned)
+    chosen = {name: free[number % len(free)] for number, name in enumerate(others)}
+    return chosen | {name: STYLES[number] for name, number in owned.items()}
+
+
 def _draw_panel(panel: Axes, arms: Sequence[tuple[str, Mapping[str, Any]]], metric: str, axis: str | None) -> None:
     panel.set_gid(metric)
     panel.set_title(TITLES[metric], fontsize="medium", loc="left")
@@ -89,8 +101,9 @@ def _draw_curves(panel: Axes, arms: Sequence[Mapping[str, Any]], metric: str) ->
     positive = [place for place in places if place > 0]
     if positive and places[-1] > WIDE * positive[0] and places[0] >= 0:
         panel.set_xscale("symlog", linthresh=positive[0])
+    styles = _styles(names)
     for number, name in enumerate(names):
-        colour, marker, dashes = STYLES[number % len(STYLES)]
+        colour, marker, dashes = styles[name]
         own = sorted(
             (arm for arm in arms if arm["arm"] == name and metric in arm["values"]), key=lambda arm: float(arm["sweep"])
         )
@@ -123,8 +136,9 @@ def _aside(panel: Axes, steps: float) -> mpl.transforms.Transform:
 
 def _draw_arms(panel: Axes, arms: Sequence[tuple[str, Mapping[str, Any]]], metric: str) -> None:
     own = [(name, arm) for name, arm in arms if metric in arm["values"]]
-    for place, (_, arm) in enumerate(own):
-        colour, mark, _dashes = STYLES[place % len(STYLES)]
+    styles = _styles([name for name, _ in arms])
+    for place, (name, arm) in enumerate(own):
+        colour, mark, _dashes = styles[name]
         value, error = arm["values"][metric], arm["errors"][metric] or 0
         panel.errorbar([value], [place], xerr=[error], color=colour, marker=mark, markersize=5, capsize=3)
     panel.set_yticks(range(len(own)), [name for name, _ in own])

@@ -89,3 +89,25 @@ def test_a_plots_name_ends_as_its_format() -> None:
     for name in ("plot", "plot.jpg"):
         with pytest.raises(MetricsError, match=r"must end in \.svg, \.png or \.pdf"):
             check_format(name)
+
+
+def test_a_classifier_has_one_colour_in_every_plot_and_shares_it_with_none() -> None:
+    def colours(names: Sequence[str]) -> list[str]:
+        drawing = ET.fromstring(draw(swept({name: [(0, 8.0), (1, 6.0)] for name in names}), "guidance scale", "svg"))
+        lines = {
+            each.get("id"): next(each.iter(f"{SVG}path")).get("style", "")
+            for each in drawing.iter(f"{SVG}g")
+            if (each.get("id") or "").startswith("fid-")
+        }
+        found = [re.search(r"stroke: (#\w{6})", lines[f"fid-{number}"]) for number in range(len(names))]
+        return [match[1] for match in found if match]
+
+    blue, orange = "#0072b2", "#e69f00"
+    assert colours(["vanilla", "robust"]) == [orange, blue]
+    assert colours(["robust", "vanilla"]) == [blue, orange]
+    assert colours(["vanilla"]) == [orange]
+    models = colours(["l2 0.5", "vanilla", "l2 1", "unguided"])
+    assert models[1] == orange
+    assert len(set(models)) == 4
+    # Two scales of one classifier are one colour's, side by side; the others keep theirs.
+    assert colours(["unguided", "vanilla 0.5", "vanilla 1", "robust 1"])[1:] == [orange, orange, blue]
