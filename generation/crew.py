@@ -25,7 +25,7 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 
 from generation.devices import choose_device
 from generation.errors import GenerationError, SettingsError
-from generation.processes import ALONE, Processes
+from generation.processes import ALONE, Processes, first_line, refusing_failed_meeting
 
 T = TypeVar("T")
 
@@ -183,7 +183,7 @@ class Crew:
             return question()
         except DistError as error:
             raise GenerationError(
-                f"Process {self.rank} cannot reach the first process any more, or the launcher ({_first_line(error)}): "
+                f"Process {self.rank} cannot reach the first process any more, or the launcher ({first_line(error)}): "
                 "the same command goes on where this one stopped."
             ) from error
 
@@ -234,13 +234,8 @@ def _meeting(*, cpu: bool) -> Iterator[tuple[int, int, torch.device]]:
     # It takes a second to load, and a process alone needs nothing of it.
     from accelerate import PartialState  # noqa: PLC0415
 
-    try:
+    with refusing_failed_meeting():
         state = PartialState(cpu=cpu, backend="gloo", timeout=PATIENCE)
-    except (RuntimeError, ValueError, NotImplementedError, OSError) as error:
-        raise SettingsError(
-            f"The processes cannot meet ({_first_line(error)}): launch them with accelerate launch or torchrun, and "
-            "let MASTER_ADDR and MASTER_PORT name the first one's machine."
-        ) from error
     try:
         if state.num_processes != launched_size():
             raise SettingsError(
@@ -279,7 +274,3 @@ def _stopping() -> Iterator[None]:
         for number, handler in before.items():
             if signal.getsignal(number) is stop:
                 signal.signal(number, handler)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

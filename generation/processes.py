@@ -2,7 +2,10 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
+
+from generation.errors import SettingsError
 
 T = TypeVar("T")
 
@@ -66,3 +69,24 @@ def leave_launch() -> int:
     for name in LAUNCHED:
         os.environ.pop(name, None)
     return rank
+
+
+@contextmanager
+def refusing_failed_meeting() -> Iterator[None]:
+    """Say what to do when accelerate, called inside, cannot bring the launched processes together.
+
+    Raises:
+        SettingsError: no launcher's settings, no such address, a taken port, or nobody else came in time.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, NotImplementedError, OSError) as error:
+        raise SettingsError(
+            f"The processes cannot meet ({first_line(error)}): launch them with accelerate launch or torchrun, and "
+            "let MASTER_ADDR and MASTER_PORT name the first one's machine."
+        ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or its kind if it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

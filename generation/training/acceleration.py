@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from generation.devices import choose_device, choose_precision
 from generation.errors import SettingsError
+from generation.processes import refusing_failed_meeting
 
 # accelerate's names of mixed precisions.
 MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -33,14 +34,8 @@ def build_accelerator(device: str = "auto", precision: str = "fp32") -> Accelera
     choose_precision(precision, chosen)
     # It keeps the precision of the process's first training for good; a second one may have another.
     AcceleratorState._reset_state()  # noqa: SLF001 -- there is no other way
-    try:
+    with refusing_failed_meeting():
         accelerator = Accelerator(cpu=chosen.type == "cpu", mixed_precision=MIXED[precision])
-    except (RuntimeError, ValueError, NotImplementedError, OSError) as error:
-        first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise SettingsError(
-            f"The processes cannot meet ({first_line}): launch them with accelerate launch or torchrun, and let "
-            "MASTER_ADDR and MASTER_PORT name the first one's machine."
-        ) from error
     if accelerator.distributed_type not in SUPPORTED:
         raise SettingsError(
             f"Trainings cannot run as {accelerator.distributed_type.value}: launch processes that hold the whole "
