@@ -1,5 +1,6 @@
 """A sweep's file: what it may say, and the one line that it gets for what it may not."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from analysis.sweeps.definition import (
     shipped_sweeps,
 )
 from analysis.sweeps.points import cells_of
+from generation.presets import load_preset
 
 SCALES = """
 kind = "scales"
@@ -70,6 +72,17 @@ def test_the_best_scale_is_chosen_on_other_images_than_those_of_table_1() -> Non
     assert isinstance(table.grid, Arms)
     assert table.grid.best_of is not None
     assert load_sweep(table.grid.best_of).sampling.seed != table.sampling.seed
+
+
+def test_the_radius_sweep_has_the_papers_radius_by_the_root_of_the_values_and_the_presets() -> None:
+    """Appendix E: 0.5 for CIFAR-10's 3x32x32; for 1x32x32 that is 0.5 sqrt(1/3) = 0.289."""
+    grid = load_sweep("fashion32-radius").grid
+    assert isinstance(grid, Attacks)
+    paper, preset = (float(threat.removeprefix("l2 ")) for threat in grid.threat_models)
+    assert paper == pytest.approx(0.5 * math.sqrt((1 * 32 * 32) / (3 * 32 * 32)), abs=0.005)
+    attack = load_preset("fashion32").attack
+    assert attack is not None
+    assert preset == attack.epsilon
 
 
 def test_an_attacks_step_is_two_and_a_half_radii_over_their_number() -> None:
